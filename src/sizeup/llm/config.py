@@ -1,0 +1,207 @@
+"""Reading a config.json: class defaults, aliases, and a memory of which keys were understood."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from sizeup.errors import UserError, nearest_names
+
+_SIZE_WORDS = re.compile(
+    r"(^|_)(n|num|dim|dims|size|sizes|rank|layers?|heads?|experts?|expand|groups?|width|depth|hidden|intermediate|"
+    r"vocab|kernel|state|ffn|mlp|blocks?|window|period|offset|interval|pattern|bias|tied?|shared?|conv|mtp|nextn|"
+    r"embed|embeddings?|channels?|stride|sparse|lora|adapter|latent|head_dim|replace|index)(_|$)"
+)
+_NEVER_SIZES = re.compile(
+    r"(_token_id|_token_ids|_token|_tokens|_token_index|_eps|_epsilon|_dropout|_prob|_std|_range|_factor|_scale|_scaling|_theta|"
+    r"_multiplier|_multipliers|_coef|_coeff|_loss|_act|_activation|_version|_implementation|_dtype|_temperature|_alpha|_beta|"
+    r"_id|_ids|_limit|_softcap|_softcapping|_clip|_base|_url|_format|_strategy|_mode|_chunk_size|_jitter|_jitter_noise)$"
+)
+HARMLESS_KEYS = frozenset(
+    ["_name_or_path", "_commit_hash", "_schema", "_note", "_source", "architectures", "auto_map", "transformers_version", "torch_dtype", "dtype", "use_cache", "model_type", "is_encoder_decoder", "is_decoder", "output_attentions", "output_hidden_states", "return_dict", "id2label", "label2id", "num_labels", "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id", "decoder_start_token_id", "task_specific_params", "pretraining_tp", "rope_scaling", "rope_theta", "rope_parameters", "rope_local_base_freq", "rotary_pct", "rotary_emb_base", "partial_rotary_factor", "rope_interleave", "rope_interleaved", "use_sliding_window_cache", "initializer_range", "hidden_act", "hidden_activation", "activation_function", "attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "layer_norm_epsilon", "layer_norm_eps", "rms_norm_eps", "norm_eps", "norm_epsilon", "gradient_checkpointing", "quantization_config", "chunk_size_feed_forward", "finetuning_task", "prefix", "problem_type", "pruned_heads", "tokenizer_class", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout", "router_aux_loss_coef", "output_router_logits", "router_jitter_noise", "norm_topk_prob", "topk_method", "scoring_func", "topk_group", "n_group", "seq_aux", "aux_loss_alpha", "routed_scaling_factor", "ep_size", "attn_implementation", "_attn_implementation", "_attn_implementation_autoset", "use_bfloat16", "use_flash_attn", "flash_attn", "use_flash_attention", "torchscript", "max_length", "min_length", "do_sample", "num_beams", "seq_length", "max_sequence_length", "original_max_position_embeddings", "model_max_length", "tokenizer_type", "max_window_layers", "swiglu_limit", "initial_context_length", "experts_per_token", "num_logits_to_keep", "logits_to_keep", "block_size", "fuse_norm", "fuse_cross_entropy", "fuse_swiglu", "training_length", "unused", "tie_word_embeddings", "mup_base_width"]
+)  # fmt: skip
+"""Keys that never change a size, seen in published configurations."""
+
+
+@functools.cache
+def class_defaults() -> dict[str, dict[str, Any]]:
+    """Return what each model type assumes when a key is absent (generated from transformers' configuration classes)."""
+    text = resources.files("sizeup").joinpath("llm/families/defaults.json").read_text("utf-8")
+    data: dict[str, dict[str, Any]] = json.loads(text)
+    return data
+
+
+class Config:
+    """One configuration mapping, read by name; remembers which keys were read.
+
+    A value is looked up under its name, then its aliases, then in the class defaults of the model type.
+    """
+
+    def __init__(self, values: Mapping[str, Any], *, model_type: str | None = None, where: str = "config") -> None:
+        self.values = values
+        self.model_type: str = model_type or str(values.get("model_type", ""))
+        self.where = where
+        record = class_defaults().get(self.model_type, {})
+        self.defaults: dict[str, Any] = record.get("defaults", {})
+        self._aliases: dict[str, list[str]] = {}
+        for alias, name in record.get("aliases", {}).items():
+            self._aliases.setdefault(name, []).append(alias)
+            self._aliases.setdefault(alias, []).append(name)
+        self.known_type = bool(record)
+        self._read: set[str] = set()
+        self._children: list[Config] = []
+
+    def _names(self, names: Sequence[str]) -> list[str]:
+        found = list(names)
+        for name in names:
+            found += [alias for alias in self._aliases.get(name, ()) if alias not in found]
+        return found
+
+    def get(self, *names: str, default: Any = None) -> Any:
+        """Return the raw value under the first of ``names`` (or an alias) that is present, else the class default."""
+        candidates = self._names(names)
+        self._read.update(candidates)
+        for name in candidates:
+            if name in self.values:
+                return self.values[name]
+        for name in candidates:
+            if name in self.defaults:
+                return self.defaults[name]
+        return default
+
+    def present(self, *names: str) -> bool:
+        """Return whether the configuration itself holds one of ``names`` (marks them as understood)."""
+        candidates = self._names(names)
+        self._read.update(candidates)
+        return any(name in self.values for name in candidates)
+
+    def integer(self, *names: str, default: int | None = None, minimum: int = 1) -> int:
+        """Return a required integer of at least ``minimum``.
+
+        Raises:
+            UserError: absent, not an integer, or below ``minimum``; the message names the key.
+        """
+        value = self.optional_integer(*names, default=default, minimum=minimum)
+        if value is None:
+            raise UserError(f'{self.where} ({self.model_type or "no model_type"}) has no "{names[0]}"')
+        return value
+
+    def optional_integer(self, *names: str, default: int | None = None, minimum: int = 0) -> int | None:
+        """Return an integer, or None where the configuration says null or nothing."""
+        value = self.get(*names, default=default)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+            raise UserError(f'{self.where}: "{names[0]}" must be an integer, not {value!r}')
+        if not minimum <= int(value) <= 10**13:
+            raise UserError(f'{self.where}: "{names[0]}" is {int(value)}, outside of what a model can have')
+        return int(value)
+
+    def number(self, *names: str, default: float | None = None) -> float:
+        """Return a required number."""
+        value = self.get(*names, default=default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(f'{self.where}: "{names[0]}" must be a number, not {value!r}')
+        return float(value)
+
+    def flag(self, *names: str, default: bool = False) -> bool:
+        """Return a yes or no; null means the default."""
+        value = self.get(*names, default=default)
+        if value is None:
+            return default
+        if not isinstance(value, bool | int):
+            raise UserError(f'{self.where}: "{names[0]}" must be true or false, not {value!r}')
+        return bool(value)
+
+    def text(self, *names: str, default: str = "") -> str:
+        """Return a string; null means the default."""
+        value = self.get(*names, default=default)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            raise UserError(f'{self.where}: "{names[0]}" must be a string, not {value!r}')
+        return value
+
+    def sequence(self, *names: str) -> list[Any] | None:
+        """Return a list, or None where the configuration says null or nothing."""
+        value = self.get(*names)
+        if value is None:
+            return None
+        if not isinstance(value, list | tuple):
+            raise UserError(f'{self.where}: "{names[0]}" must be a list, not {value!r}')
+        return list(value)
+
+    def section(self, name: str, *, model_type: str | None = None, required: bool = True) -> Config:
+        """Return a nested configuration, with the class defaults of its own model type.
+
+        ``model_type`` is used where the section does not name one.
+        """
+        value = self.get(name)
+        if value is None and required and name not in class_defaults().get(self.model_type, {}).get("sub_configs", {}):
+            raise UserError(f'{self.where} has no "{name}"')
+        value = {} if value is None else value
+        if not isinstance(value, Mapping):
+            raise UserError(f'{self.where}: "{name}" must be a mapping, not {value!r}')
+        default_type = class_defaults().get(self.model_type, {}).get("sub_configs", {}).get(name)
+        child = Config(
+            value, model_type=value.get("model_type") or model_type or default_type, where=f"{self.where}.{name}"
+        )
+        self._children.append(child)
+        return child
+
+    def ignore(self, *names: str) -> None:
+        """Mark keys as understood although they change no size here."""
+        self._read.update(self._names(names))
+
+    def unread(self) -> list[str]:
+        """Return the keys present that neither the family nor the class defaults know, harmless ones left out."""
+        known = self._read | set(self.defaults) | HARMLESS_KEYS
+        known |= set(self._aliases)
+        keys = [key for key in self.values if key not in known and not key.startswith("_")]
+        for child in self._children:
+            keys += [f"{child.where.split('.')[-1]}.{key}" for key in child.unread()]
+        return keys
+
+    def value_at(self, dotted: str) -> Any:
+        """Return the raw value of a key as :meth:`unread` names it."""
+        value: Any = self.values
+        for piece in dotted.split("."):
+            value = value[piece]
+        return value
+
+
+def looks_size_changing(key: str, value: Any) -> bool:
+    """Return whether an unknown key may well change a size: named like one, and not switched off.
+
+    >>> looks_size_changing("num_mystery_layers", 4), looks_size_changing("attention_dropout", 0.1)
+    (True, False)
+    """
+    if value in (None, False, 0, "", [], {}) or isinstance(value, str):
+        return False
+    if isinstance(value, float) and value != int(value):
+        return False
+    name = key.split(".")[-1].lower()
+    return bool(_SIZE_WORDS.search(name)) and not _NEVER_SIZES.search(name)
+
+
+def refuse_unknown_keys(config: Config) -> tuple[str, ...]:
+    """Return a remark for unknown but harmless-looking keys.
+
+    Raises:
+        UserError: a key that looks size-changing is not understood; guessing would give a wrong size.
+    """
+    unread = config.unread()
+    suspicious = [key for key in unread if looks_size_changing(key, config.value_at(key))]
+    if suspicious:
+        known = set(config.defaults) | config._read
+        raise UserError(
+            f'{config.where}: "{suspicious[0]}" = {str(config.value_at(suspicious[0]))[:60]} may change the size of a '
+            f"{config.model_type} model and is not understood",
+            hint=f"nearest known keys: {', '.join(nearest_names(suspicious[0], known)) or 'none'}; "
+            "remove the key if it has no effect",
+        )
+    return tuple(f'key "{key}" is not known for {config.model_type}; taken as without effect on size' for key in unread)

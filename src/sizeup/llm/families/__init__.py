@@ -1,0 +1,69 @@
+"""From a configuration to an Architecture: one small file per family, found by its model types.
+
+A family file holds ``build(config) -> Architecture`` and reads every size-changing key it knows through the
+:class:`~sizeup.llm.config.Config`; what nobody read is refused (see ``refuse_unknown_keys``).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sizeup.errors import UserError, nearest_names
+from sizeup.llm.architecture import Architecture
+from sizeup.llm.config import Config, refuse_unknown_keys
+
+
+@functools.cache
+def model_types() -> dict[str, str]:
+    """Return the family file of every model type we can size (``families/index.json``)."""
+    import json
+    from importlib import resources
+
+    text = resources.files("sizeup").joinpath("llm/families/index.json").read_text("utf-8")
+    index: dict[str, list[str]] = json.loads(text)
+    return {model_type: family for family, types in index.items() for model_type in types}
+
+
+def build_section(config: Config) -> Architecture:
+    """Return the architecture of one (possibly nested) configuration.
+
+    Raises:
+        UserError: no family for its model type.
+    """
+    index = model_types()
+    family = index.get(config.model_type)
+    if family is None:
+        what = f'model type "{config.model_type}"' if config.model_type else 'a configuration without "model_type"'
+        raise UserError(f"{config.where}: {what} is not known", nearest=nearest_names(config.model_type, index))
+    module = importlib.import_module(f"sizeup.llm.families.{family}")
+    architecture: Architecture = module.build(config)
+    return architecture
+
+
+def build(values: Mapping[str, Any], *, where: str = "config.json") -> Architecture:
+    """Return the architecture that a parsed config.json describes.
+
+    Raises:
+        UserError: unknown model type, a missing or malformed key, an impossible layout, or a size-changing key
+            that is not understood; the message names it.
+    """
+    config = Config(values, where=where)
+    try:
+        architecture = build_section(config)
+    except ZeroDivisionError:
+        raise UserError(f"{where}: impossible layout, a size is zero") from None
+    remarks = refuse_unknown_keys(config)
+    dtype = values.get("dtype") or values.get("torch_dtype")
+    text = values.get("text_config")
+    if not dtype and isinstance(text, Mapping):
+        dtype = text.get("dtype") or text.get("torch_dtype")
+    if isinstance(dtype, str):
+        architecture = replace(architecture, dtype=dtype.removeprefix("torch."))
+    quantization = values.get("quantization_config")
+    if isinstance(quantization, Mapping):
+        architecture = replace(architecture, quantization=quantization)
+    return replace(architecture, assumptions=architecture.assumptions + remarks) if remarks else architecture

@@ -1,0 +1,57 @@
+"""What many families read the same way: head counts, which layers slide, which layers are experts."""
+
+from __future__ import annotations
+
+from sizeup.errors import UserError
+from sizeup.llm.config import Config
+
+LEGACY_LAYER_TYPES = {
+    "mamba": "linear_attention",
+    "attention": "full_attention",
+    "deepseek_sparse_attention": "indexed_attention",
+    "qwen_sparse_attention": "indexed_attention",
+}
+"""Old names of layer types that published configurations still carry, and transformers' present ones."""
+
+
+def attention_dims(config: Config) -> tuple[int, int, int]:
+    """Return (query heads, key-value heads, head dimension).
+
+    Key-value heads default to the query heads and the head dimension to hidden size / heads.
+
+    Raises:
+        UserError: the key-value heads do not divide the query heads.
+    """
+    heads = config.integer("num_attention_heads")
+    kv_heads = config.optional_integer("num_key_value_heads", minimum=1) or heads
+    if heads % kv_heads:
+        raise UserError(f"{config.where}: {kv_heads} key-value heads do not divide {heads} attention heads")
+    head_dim = config.optional_integer("head_dim", minimum=1) or config.integer("hidden_size") // heads
+    return heads, kv_heads, head_dim
+
+
+def layer_types(config: Config, layers: int) -> list[str] | None:
+    """Return ``layer_types`` under today's names, or None where the configuration has none.
+
+    Raises:
+        UserError: the list is not as long as there are layers.
+    """
+    listed = config.sequence("layer_types")
+    if listed is None:
+        return None
+    if len(listed) != layers:
+        raise UserError(f'{config.where}: "layer_types" names {len(listed)} layers, the model has {layers}')
+    return [LEGACY_LAYER_TYPES.get(str(kind), str(kind)) for kind in listed]
+
+
+def sliding_windows(config: Config) -> list[int | None]:
+    """Return each layer's window: ``sliding_window`` where ``layer_types`` says so, None for full attention.
+
+    Without ``layer_types``, a configuration class that has only ``sliding_window`` (Mistral) slides in every layer.
+    """
+    layers = config.integer("num_hidden_layers")
+    window = config.optional_integer("sliding_window")
+    kinds = layer_types(config, layers)
+    if kinds is None:
+        return [window or None] * layers
+    return [window if kind == "sliding_attention" else None for kind in kinds]

@@ -1,0 +1,47 @@
+"""Every configuration class of transformers: our counts against models that transformers really built.
+
+``tests/oracle`` holds the results (made by ``scripts/make_oracle.py``); counts must agree to the last digit.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sizeup.llm.cache import cache_size
+from sizeup.llm.families import build, model_types
+from sizeup.llm.parameters import count_parameters
+
+ORACLE = Path(__file__).parent / "oracle"
+
+
+def cases(name: str) -> list[Any]:
+    """Return the oracle's cases of the types that we know."""
+    path = ORACLE / name
+    lines = path.read_text().splitlines() if path.exists() else []
+    records = [json.loads(line) for line in lines]
+    return [
+        pytest.param(record, id=f"{record['model_type']}-{record['case']}-{record.get('tokens', '')}")
+        for record in records
+        if record["model_type"] in model_types()
+    ]
+
+
+@pytest.mark.parametrize("case", cases("parameters.jsonl"))
+def test_parameters_equal_a_real_build(case: dict[str, Any]) -> None:
+    assert count_parameters(build(case["config"])) == case["parameters"]
+
+
+@pytest.mark.parametrize("case", [c for c in cases("parameters.jsonl") if c.values[0]["case"] == "default"])
+def test_class_defaults_fill_an_empty_configuration(case: dict[str, Any]) -> None:
+    assert count_parameters(build({"model_type": case["model_type"]})) == case["parameters"]
+
+
+@pytest.mark.parametrize("case", cases("cache.jsonl"))
+def test_cache_equals_a_real_forward(case: dict[str, Any]) -> None:
+    architecture = build(case["config"])
+    size = cache_size(architecture, tokens=case["tokens"], sequences=case["sequences"], dtype=case["dtype"])
+    assert size.value == case["cache_bytes"]
