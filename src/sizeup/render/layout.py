@@ -1,0 +1,109 @@
+"""Plain-text layout: aligned tables, bars, wrapped remarks. Styles only support what the words already say.
+
+Strings carry ANSI styles; ``click.echo`` strips them when the output is not a terminal.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import click
+
+WIDTH = 80
+
+
+def strong(text: str) -> str:
+    """Return text for a heading or a verdict."""
+    return click.style(text, bold=True)
+
+
+def dim(text: str) -> str:
+    """Return text that may be skipped: remarks, sources, units."""
+    return click.style(text, dim=True)
+
+
+def good(text: str) -> str:
+    """Return text of a positive verdict."""
+    return click.style(text, fg="green", bold=True)
+
+
+def bad(text: str) -> str:
+    """Return text of a negative verdict."""
+    return click.style(text, fg="red", bold=True)
+
+
+def number(text: str) -> str:
+    """Return a figure that the eye should find first."""
+    return click.style(text, fg="cyan", bold=True)
+
+
+def visible(text: str) -> int:
+    """Return the width of ``text`` on the screen, styles left out."""
+    return len(click.unstyle(text))
+
+
+def pad(text: str, width: int, align: str = "<") -> str:
+    """Return ``text`` padded to ``width`` visible characters."""
+    gap = max(0, width - visible(text))
+    return " " * gap + text if align == ">" else text + " " * gap
+
+
+def table(
+    rows: Sequence[Sequence[str]],
+    *,
+    head: Sequence[str] = (),
+    align: str = "",
+    indent: int = 2,
+    gap: int = 2,
+) -> list[str]:
+    """Return the lines of a table; ``align`` holds ``<`` or ``>`` for each column (left by default).
+
+    >>> table([["a", "1"], ["bb", "22"]], align="<>")
+    ['  a    1', '  bb  22']
+    """
+    shown = [[dim(cell) for cell in head], *rows] if head else [*rows]
+    if not shown:
+        return []
+    columns = max(len(row) for row in shown)
+    align = align.ljust(columns, "<")
+    widths = [max((visible(row[i]) for row in shown if i < len(row)), default=0) for i in range(columns)]
+    lines = []
+    for row in shown:
+        cells = [pad(cell, widths[i], align[i]) for i, cell in enumerate(row)]
+        lines.append((" " * indent + (" " * gap).join(cells)).rstrip())
+    return lines
+
+
+def bar(share: float, *, width: int = 20) -> str:
+    """Return a bar of ``width`` cells, filled by ``share`` (0 to 1).
+
+    >>> bar(0.5, width=4)
+    '##..'
+    """
+    filled = round(max(0.0, min(1.0, share)) * width)
+    return "#" * filled + "." * (width - filled)
+
+
+def remark(text: str, *, indent: int = 2, width: int = WIDTH, mark: str = "- ") -> list[str]:
+    """Return a remark wrapped to the screen."""
+    lines = textwrap.wrap(
+        text,
+        width - indent,
+        initial_indent=mark,
+        subsequent_indent=" " * len(mark),
+        break_on_hyphens=False,
+    )
+    return [" " * indent + dim(line) for line in lines]
+
+
+def wrap(text: str, *, indent: int = 2, hang: int = 0, width: int = WIDTH) -> list[str]:
+    """Return ``text`` wrapped to the screen, later lines indented by ``hang`` more."""
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + hang),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )

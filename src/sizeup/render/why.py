@@ -1,0 +1,63 @@
+"""``--why``: an Estimate as a tree, each formula with the numbers put in, and the sources behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sizeup.estimate import Estimate, Input
+from sizeup.render.layout import WIDTH, dim, number, strong, wrap
+from sizeup.sources import bibliography
+from sizeup.units import format_value, significant
+
+
+def explain(estimate: Estimate) -> list[str]:
+    """Return the lines that explain an estimate: tree, formulas, assumptions, then the sources it cites."""
+    lines = _node(estimate, depth=0)
+    cited = sorted({key for part in _everything(estimate) for key in part.sources})
+    if cited:
+        lines += ["", strong("sources")]
+        for key in cited:
+            source = bibliography().get(key)
+            lines += wrap(f"[{key}] {source if source else 'not in the bibliography'}", hang=4)
+    return lines
+
+
+def _everything(estimate: Estimate) -> Iterable[Estimate]:
+    for part in estimate.walk():
+        yield part
+        for reason in part.because:
+            yield from _everything(reason)
+
+
+def _node(estimate: Estimate, *, depth: int) -> list[str]:
+    indent = 2 * depth
+    value = format_value(estimate.value, estimate.unit)
+    exact = f" = {estimate.value:,} bytes" if estimate.unit == "bytes" and isinstance(estimate.value, int) else ""
+    title = f"{' ' * indent}{strong(estimate.name) if depth == 0 else estimate.name}  {number(value)}{dim(exact)}"
+    lines = [title]
+    if estimate.band:
+        band = estimate.band
+        low, high = (format_value(edge, estimate.unit) for edge in (band.low, band.high))
+        lines.append(dim(f"{' ' * indent}  90 % band {low} to {high}, {band.cases} measured cases ({band.regime})"))
+    if estimate.formula and not estimate.parts:
+        lines += [dim(line) for line in wrap(_formula(estimate), indent=indent + 2, hang=2, width=WIDTH)]
+    for assumption in estimate.assumptions:
+        lines += [dim(line) for line in wrap(f"assumed: {assumption}", indent=indent + 2, hang=2)]
+    for part in (*estimate.parts, *estimate.because):
+        lines += _node(part, depth=depth + 1)
+    return lines
+
+
+def _formula(estimate: Estimate) -> str:
+    cites = " ".join(f"[{key}]" for key in estimate.sources)
+    if not estimate.inputs:
+        return f"{estimate.formula} {cites}".strip()
+    numbers = ", ".join(f"{i.name} = {_input(i)}" for i in estimate.inputs)
+    return f"{estimate.formula}  with {numbers} {cites}".strip()
+
+
+def _input(item: Input) -> str:
+    if isinstance(item.value, str):
+        return item.value
+    text = f"{item.value:,}" if isinstance(item.value, int) else significant(item.value)
+    return f"{text} {item.unit}".strip()

@@ -1,0 +1,198 @@
+"""Model: what the package knows about one LLM, with every size as an Estimate. The core of ``sizeup model``."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sizeup.errors import UserError
+from sizeup.estimate import Estimate, leaf, total
+from sizeup.llm import cache as caches
+from sizeup.llm import parameters as counts
+from sizeup.llm.architecture import Architecture
+from sizeup.physics import rules, states
+
+if TYPE_CHECKING:
+    from sizeup.llm.headers import StoredWeights
+
+ENGINES = ("transformers",)
+LINEAR_USES = frozenset(
+    {
+        "query", "key", "value", "qkv", "output", "gate", "up", "gate_up", "down",
+        "query_down", "query_up", "latent_down", "latent_up", "ssm_in", "ssm_out",
+    }
+)  # fmt: skip
+"""What ``all-linear`` means for LoRA: every matrix of the layers, not the head, the router or the embeddings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where a model's description came from and how far it is to be trusted."""
+
+    kind: str
+    where: str = ""
+    source: str = ""
+    verified: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One LLM, described by an architecture, by the headers of its weight files, or by a bare parameter count.
+
+    >>> import sizeup
+    >>> llama = sizeup.model("llama-3.1-8b")
+    >>> llama.parameters
+    8030261248
+    >>> llama.weight_bytes("bf16").value
+    16060522496
+    >>> llama.cache_bytes(tokens=32768).value / 2**30
+    4.0
+    """
+
+    name: str
+    provenance: Provenance
+    architecture: Architecture | None = None
+    stored: StoredWeights | None = None
+    bare_parameters: int | None = None
+    config: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @functools.cached_property
+    def parameters(self) -> int:
+        """Exact parameters, tied weights once."""
+        if self.stored is not None:
+            return self.stored.parameters
+        if self.architecture is not None:
+            return counts.count_parameters(self.architecture)
+        assert self.bare_parameters is not None
+        return self.bare_parameters
+
+    @functools.cached_property
+    def active_parameters(self) -> int:
+        """Parameters that one token passes through; all of them where only files or a size are known."""
+        if self.architecture is None or not self.architecture.layers:
+            return self.parameters
+        return counts.count_active_parameters(self.architecture)
+
+    @functools.cached_property
+    def parameters_by_part(self) -> Estimate:
+        """Parameters as a tree by part."""
+        if self.architecture is not None and self.stored is None:
+            return counts.parameters(self.architecture)
+        return leaf("parameters", self.parameters, "parameters", assumptions=self._size_remarks())
+
+    @property
+    def default_format(self) -> str:
+        """The format that the checkpoint is stored in, by its configuration."""
+        from sizeup.llm.formats import stored_format_name
+
+        if self.stored is not None:
+            return "as stored"
+        return stored_format_name(self.architecture) if self.architecture else "fp32"
+
+    @property
+    def compute_dtype(self) -> str:
+        """The 16- or 32-bit dtype that caches follow unless told otherwise."""
+        dtype = self.architecture.dtype if self.architecture else "bfloat16"
+        return caches.cache_dtype(dtype) if dtype in caches.CACHE_DTYPE_ALIASES else "bf16"
+
+    def weight_bytes(self, format: str | None = None) -> Estimate:
+        """Return the exact bytes of the weights in ``format`` (default: as the checkpoint stores them).
+
+        Raises:
+            UserError: unknown format, or a format that cannot be derived from what is known.
+        """
+        from sizeup.llm import formats
+
+        if self.stored is not None and format is None:
+            return self.stored.estimate()
+        if self.architecture is not None:
+            if format is None:
+                return formats.stored_weight_bytes(self.architecture)
+            return formats.weight_bytes(self.architecture, format)
+        return self._bare_weight_bytes(format or "fp32")
+
+    def _bare_weight_bytes(self, format: str) -> Estimate:
+        from sizeup.llm.formats import format_named
+
+        bits = format_named(format).bits_per_weight
+        size = -(-round(self.parameters * bits) // 8)
+        return leaf(
+            "weights", size, "bytes", formula="parameters x bits / 8",
+            inputs={"parameters": self.parameters, "bits": bits}, sources=("azad2024",),
+            assumptions=("only the size is known: every weight is taken to be in this format",),
+        )  # fmt: skip
+
+    def cache_bytes(
+        self, *, tokens: int, sequences: int = 1, dtype: str | None = None, engine: str = "transformers"
+    ) -> Estimate:
+        """Return the exact cache of ``sequences`` sequences of ``tokens`` tokens [bytes] under the engine's rule.
+
+        Raises:
+            UserError: the architecture is unknown, or the engine or dtype is.
+        """
+        if engine not in ENGINES:
+            raise UserError(f'no cache rule for engine "{engine}"', hint=f"known: {', '.join(ENGINES)}")
+        return caches.cache_size(
+            self._layers("the cache"), tokens=tokens, sequences=sequences, dtype=dtype or self.compute_dtype
+        )
+
+    def lora_parameters(self, *, rank: int, targets: frozenset[str] = LINEAR_USES) -> int:
+        """Return the trainable parameters of LoRA of ``rank`` on the matrices whose use is in ``targets``."""
+        return sum(
+            rules.lora_parameters(out_features=t.shape[0], in_features=t.shape[1], rank=rank) * t.copies * count
+            for layer, count in self._layers("LoRA").distinct_layers()
+            for t in layer.tensors
+            if t.kind == "linear" and t.use in targets
+        )
+
+    def training_states(self, method: str, *, rank: int = 16) -> Estimate:
+        """Return weights, gradients and optimizer states before activations [bytes]: full, lora or qlora."""
+        if method == "full":
+            return leaf(
+                "full fine-tuning states", states.full_state_bytes(self.parameters), "bytes",
+                formula="parameters x (2 + 2 + 12)", inputs={"parameters": self.parameters}, sources=("zero",),
+                assumptions=("Adam, bf16 weights and gradients, fp32 master weights and moments",),
+            )  # fmt: skip
+        frozen = self.weight_bytes("nf4-dq" if method == "qlora" else "bf16")
+        trainable = self.lora_parameters(rank=rank)
+        adapters = leaf(
+            "adapter states", states.adapter_state_bytes(trainable), "bytes",
+            formula="trainable x (2 + 2 + 12)", inputs={"trainable": trainable, "rank": rank}, sources=("lora", "zero"),
+        )  # fmt: skip
+        base = leaf("frozen weights", frozen.value, "bytes", formula=frozen.formula, sources=frozen.sources)
+        note = f"LoRA of rank {rank} on every linear layer of the blocks"
+        return total(f"{method} states", (base, adapters), unit="bytes", assumptions=(note,))
+
+    def _layers(self, what: str) -> Architecture:
+        if self.architecture is None or not self.architecture.layers:
+            raise UserError(
+                f"{what} of {self.name} needs its architecture; only {'its files' if self.stored else 'a size'} is known",
+                hint="name a catalog model or give its config.json",
+            )
+        return self.architecture
+
+    @property
+    def has_layers(self) -> bool:
+        """Whether the architecture is known, so that caches and adapters can be computed."""
+        return self.architecture is not None and bool(self.architecture.layers)
+
+    def _size_remarks(self) -> tuple[str, ...]:
+        if self.stored is not None:
+            return ("counted from the headers of the weight files",)
+        return ("a bare size: nothing but the parameter count is known",)
+
+
+def model(spec: str) -> Model:
+    """Return the model that ``spec`` names: catalog name, Hub id, config, weight-file header or a size like ``70b``.
+
+    Raises:
+        UserError: unknown, unreadable or impossible; the message says which.
+    """
+    from sizeup.llm.load import load_spec
+
+    return load_spec(spec)
+
+
+__all__ = ["ENGINES", "Model", "Provenance", "model"]
