@@ -216,6 +216,24 @@ def gated_mlp(
     )
 
 
+def fused_mlp(
+    *,
+    hidden: int,
+    intermediate: int,
+    bias: bool = False,
+    prefix: str = "mlp",
+    names: tuple[str, str] = ("gate_up_proj", "down_proj"),
+) -> Block:
+    """Return a SwiGLU-style MLP whose gate and up projections are one matrix."""
+    gate_up, down = (f"{prefix}.{name}" for name in names)
+    return Block(
+        (
+            *linear(gate_up, use="gate_up", part="mlp", out=2 * intermediate, into=hidden, bias=bias),
+            *linear(down, use="down", part="mlp", out=hidden, into=intermediate, bias=bias),
+        )
+    )
+
+
 def plain_mlp(
     *,
     hidden: int,

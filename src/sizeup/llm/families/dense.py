@@ -1,0 +1,142 @@
+"""Dense decoders: Llama and the many types that change its biases, norms, MLP or sliding layers (``dense_traits``).
+
+Source: transformers 5.23 ``modeling_llama.py`` and the modeling files of the types in ``dense_traits.TRAITS``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sizeup.errors import UserError
+from sizeup.llm.architecture import Architecture, Block, Layer, Tensor, layer_of
+from sizeup.llm.blocks import attention, fused_attention, fused_mlp, gated_mlp, head, norm, plain_mlp, table, vector
+from sizeup.llm.config import Config
+from sizeup.llm.families.common import attention_dims
+from sizeup.llm.families.dense_traits import TRAITS, Switch, Traits
+from sizeup.llm.families.windows import layer_windows
+
+ACTIVATION_PARAMETERS = {"xielu": 2, "prelu": 1}
+"""Numbers that an activation function learns (transformers ``activations.py``)."""
+
+
+def build(config: Config) -> Architecture:
+    """Return a dense decoder with the traits of its model type."""
+    return build_with(config, TRAITS[config.model_type])
+
+
+def build_with(config: Config, traits: Traits) -> Architecture:
+    """Return a dense decoder with given traits."""
+    hidden, vocabulary = config.integer("hidden_size"), config.integer("vocab_size")
+    tied = config.flag("tie_word_embeddings")
+    made: dict[int | None, Layer] = {}
+    windows = layer_windows(config, traits.windows, traits.pattern)
+    for window in windows:
+        if window not in made:
+            made[window] = decoder_layer(config, traits, window)
+    return Architecture(
+        model_type=config.model_type,
+        hidden_size=hidden,
+        vocabulary_size=vocabulary,
+        max_positions=config.optional_integer("max_position_embeddings"),
+        embedding=table("embed_tokens", vocabulary, hidden),
+        layers=tuple(made[window] for window in windows),
+        head=(
+            *scaled_norm(traits, traits.final_norm, hidden),
+            *head(hidden, vocabulary, tied=tied, bias=traits.head_bias),
+        ),
+        tied_embeddings=tied,
+    )
+
+
+def decoder_layer(config: Config, traits: Traits, window: int | None) -> Layer:
+    """Return one layer."""
+    hidden = config.integer("hidden_size")
+    names = traits.norms[:1] if traits.norms_unless and config.flag(traits.norms_unless) else traits.norms
+    if traits.norms_if and config.flag(traits.norms_if):
+        names += traits.extra_norms
+    kind = "full_attention" if window is None else "sliding_attention"
+    around = Block(tuple(t for name in names for t in scaled_norm(traits, name, hidden)))
+    return layer_of(kind, (around, attention_block(config, traits, window), mlp_block(config, traits)))
+
+
+def switched(config: Config, switch: Switch) -> bool:
+    """Return a fixed switch, or what its key says."""
+    return config.flag(switch) if isinstance(switch, str) else switch
+
+
+def scaled_norm(traits: Traits, name: str, size: int) -> tuple[Tensor, ...]:
+    """Return a norm with the weights that this type gives it."""
+    return norm(name, size, bias=traits.norm_bias) if traits.norm_scale else ()
+
+
+def heads_of(config: Config, traits: Traits) -> tuple[int, int, int]:
+    """Return (query heads, key-value heads, head dimension), refusing what the configuration class refuses."""
+    heads, kv_heads, head_dim = attention_dims(config)
+    hidden = config.integer("hidden_size")
+    if traits.strict_heads and hidden % heads:
+        raise UserError(
+            f'{config.where}: "num_attention_heads" = {heads} does not divide "hidden_size" = {hidden}, '
+            f"which {config.model_type} needs"
+        )
+    return heads, kv_heads, head_dim if traits.own_head_dim else hidden // heads
+
+
+def attention_block(config: Config, traits: Traits, window: int | None) -> Block:
+    """Return the attention of one layer."""
+    hidden = config.integer("hidden_size")
+    heads, kv_heads, head_dim = heads_of(config, traits)
+    bias = switched(config, traits.bias)
+    output_bias = bias if traits.output_bias is None else switched(config, traits.output_bias)
+    dims = {"hidden": hidden, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "window": window}
+    if traits.fused_qkv:
+        names = (traits.fused_qkv, traits.attention_names[3])
+        block = fused_attention(**dims, bias=bias, output_bias=output_bias, prefix="self_attn", names=names)  # type: ignore[arg-type]
+    else:
+        block = attention(**dims, bias=bias, output_bias=output_bias, names=traits.attention_names)  # type: ignore[arg-type]
+    if traits.square_output:
+        block = replace(block, tensors=tuple(square(tensor, hidden) for tensor in block.tensors))
+    extras = qk_norms(config, traits, (heads, kv_heads, head_dim))
+    if traits.sub_norm:
+        extras += norm(f"self_attn.{traits.sub_norm}", hidden)
+    if traits.sinks:
+        extras += vector("self_attn.sinks", heads, part="attention")
+    if traits.lambdas:
+        for name in ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2"):
+            extras += vector(f"self_attn.{name}", head_dim, part="attention")
+    return block + Block(extras)
+
+
+def square(tensor: Tensor, hidden: int) -> Tensor:
+    """Return an output projection as hidden x hidden, other tensors as they are."""
+    return replace(tensor, shape=(hidden, hidden)) if (tensor.use, tensor.kind) == ("output", "linear") else tensor
+
+
+def qk_norms(config: Config, traits: Traits, dims: tuple[int, int, int]) -> tuple[Tensor, ...]:
+    """Return the norms of query and key, where the type and its key have them."""
+    if traits.qk_norm is None or (traits.qk_norm_if and not config.flag(traits.qk_norm_if)):
+        return ()
+    heads, kv_heads, head_dim = dims
+    sizes = (head_dim, head_dim) if traits.qk_norm == "head" else (heads * head_dim, kv_heads * head_dim)
+    return tuple(
+        tensor
+        for name, size in zip(traits.qk_norm_names, sizes, strict=True)
+        for tensor in norm(f"self_attn.{name}", size, bias=traits.qk_norm_bias)
+    )
+
+
+def mlp_block(config: Config, traits: Traits) -> Block:
+    """Return the MLP of one layer."""
+    hidden, intermediate = config.integer("hidden_size"), config.integer("intermediate_size")
+    bias = switched(config, traits.mlp_bias)
+    if traits.mlp == "plain":
+        up, down = traits.mlp_names
+        block = plain_mlp(hidden=hidden, intermediate=intermediate, bias=bias, names=(up, down))
+    elif traits.mlp == "fused":
+        block = fused_mlp(hidden=hidden, intermediate=intermediate, bias=bias)
+    else:
+        block = gated_mlp(hidden=hidden, intermediate=intermediate, bias=bias)
+    if traits.mlp_sub_norm:
+        block += Block(norm(f"mlp.{traits.mlp_sub_norm}", intermediate))
+    activation = config.text("hidden_act", "hidden_activation", default=traits.activation)
+    learned = ACTIVATION_PARAMETERS.get(activation, 0)
+    return block + Block(vector("mlp.act_fn", learned, part="mlp") if learned else ())

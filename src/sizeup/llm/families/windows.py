@@ -1,0 +1,106 @@
+"""Which layers of a model slide: ``layer_types`` where it is given, else the rule of the configuration class.
+
+Source: ``__post_init__`` of the configuration classes and ``cache_utils.py`` (transformers 5.23).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sizeup.errors import UserError, nearest_names
+from sizeup.llm.config import Config
+from sizeup.llm.families.common import layer_types
+
+KINDS = ("full_attention", "sliding_attention")
+"""Layer types that a plain decoder can have."""
+
+
+def layer_windows(config: Config, rule: str, pattern: int = 0) -> list[int | None]:
+    """Return each layer's window, None for full attention.
+
+    ``rule`` is for configurations without ``layer_types``: "every" layer slides once a window is set, "late" layers
+    do (Qwen), the last or first of each ``pattern`` layers is full, layers without rotary positions slide
+    ("no_rope"), or "none" does.
+
+    Raises:
+        UserError: a layer type that a plain decoder cannot have.
+    """
+    layers = config.integer("num_hidden_layers")
+    kinds = layer_types(config, layers)
+    window = window_size(config, rule)
+    slides = RULES[rule](config, pattern)
+    if kinds is None:
+        return [window if slides(index) else None for index in range(layers)]
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise UserError(
+            f'{config.where}: "layer_types" names "{unknown[0]}", which {config.model_type} does not have',
+            nearest=nearest_names(unknown[0], KINDS),
+        )
+    return [window if kind == "sliding_attention" else None for kind in kinds]
+
+
+def window_size(config: Config, rule: str) -> int | None:
+    """Return the tokens that a query in a sliding layer can see, itself included; None where nothing slides."""
+    window = config.optional_integer("sliding_window") or None
+    if rule == "late" and not config.flag("use_sliding_window"):
+        return None
+    if window and config.model_type == "gemma3_text" and config.flag("use_bidirectional_attention"):
+        return window // 2 + 1  # half to either side
+    return window
+
+
+Slides = Callable[[int], bool]
+
+
+def _every(config: Config, pattern: int) -> Slides:
+    return lambda index: True
+
+
+def _none(config: Config, pattern: int) -> Slides:
+    config.ignore("sliding_window_pattern")
+    return lambda index: False
+
+
+def _late(config: Config, pattern: int) -> Slides:
+    """Qwen: layers from ``max_window_layers`` on, where ``use_sliding_window`` says so."""
+    first = config.optional_integer("max_window_layers") or 0
+    used = config.flag("use_sliding_window")
+    return lambda index: used and index >= first
+
+
+def _full_last(config: Config, pattern: int) -> Slides:
+    """Gemma 3: the last of every ``sliding_window_pattern`` layers is full; EXAONE spells it "LLLG"."""
+    if "sliding_window_pattern" not in config.defaults:
+        config.ignore("sliding_window_pattern")  # the class has a fixed pattern
+        return lambda index: (index + 1) % pattern != 0
+    value = config.get("sliding_window_pattern")
+    if isinstance(value, str) and value and set(value) <= {"L", "G"}:
+        return lambda index: value[index % len(value)] == "L"
+    period = config.optional_integer("sliding_window_pattern") or pattern
+    return lambda index: (index + 1) % period != 0
+
+
+def _full_first(config: Config, pattern: int) -> Slides:
+    return lambda index: index % pattern != 0
+
+
+def _no_rope(config: Config, pattern: int) -> Slides:
+    """SmolLM3: layers without rotary positions, every ``no_rope_layer_interval``-th or as listed (0 means without)."""
+    interval = config.integer("no_rope_layer_interval", default=4)
+    listed = config.sequence("no_rope_layers")
+    layers = config.integer("num_hidden_layers")
+    if listed and len(listed) != layers:
+        raise UserError(f'{config.where}: "no_rope_layers" has {len(listed)} entries, the model {layers} layers')
+    used = config.flag("use_sliding_window")
+    return lambda index: used and (not listed[index] if listed else (index + 1) % interval == 0)
+
+
+RULES: dict[str, Callable[[Config, int], Slides]] = {
+    "every": _every,
+    "none": _none,
+    "late": _late,
+    "full_last": _full_last,
+    "full_first": _full_first,
+    "no_rope": _no_rope,
+}
