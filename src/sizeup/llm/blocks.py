@@ -222,14 +222,18 @@ def fused_mlp(
     intermediate: int,
     bias: bool = False,
     prefix: str = "mlp",
+    part: Part = "mlp",
+    copies: int = 1,
+    active: int | None = None,
     names: tuple[str, str] = ("gate_up_proj", "down_proj"),
 ) -> Block:
     """Return a SwiGLU-style MLP whose gate and up projections are one matrix."""
     gate_up, down = (f"{prefix}.{name}" for name in names)
+    many = {"part": part, "bias": bias, "copies": copies, "active": active}
     return Block(
         (
-            *linear(gate_up, use="gate_up", part="mlp", out=2 * intermediate, into=hidden, bias=bias),
-            *linear(down, use="down", part="mlp", out=hidden, into=intermediate, bias=bias),
+            *linear(gate_up, use="gate_up", out=2 * intermediate, into=hidden, **many),  # type: ignore[arg-type]
+            *linear(down, use="down", out=hidden, into=intermediate, **many),  # type: ignore[arg-type]
         )
     )
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Sequence
+from typing import TypeVar
+
 from sizeup.errors import UserError
+from sizeup.llm.architecture import Layer
 from sizeup.llm.config import Config
+
+Key = TypeVar("Key", bound=Hashable)
 
 LEGACY_LAYER_TYPES = {
     "mamba": "linear_attention",
@@ -55,3 +61,9 @@ def sliding_windows(config: Config) -> list[int | None]:
     if kinds is None:
         return [window or None] * layers
     return [window if kind == "sliding_attention" else None for kind in kinds]
+
+
+def repeated(keys: Sequence[Key], make: Callable[[Key], Layer]) -> tuple[Layer, ...]:
+    """Return one layer per key; layers with equal keys are the same object."""
+    made = {key: make(key) for key in dict.fromkeys(keys)}
+    return tuple(made[key] for key in keys)

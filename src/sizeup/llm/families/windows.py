@@ -21,23 +21,30 @@ def layer_windows(config: Config, rule: str, pattern: int = 0) -> list[int | Non
     ``rule`` is for configurations without ``layer_types``: "every" layer slides once a window is set, "late" layers
     do (Qwen), the last or first of each ``pattern`` layers is full, layers without rotary positions slide
     ("no_rope"), or "none" does.
-
-    Raises:
-        UserError: a layer type that a plain decoder cannot have.
     """
     layers = config.integer("num_hidden_layers")
-    kinds = layer_types(config, layers)
+    kinds = layer_kinds(config, layers)
     window = window_size(config, rule)
     slides = RULES[rule](config, pattern)
     if kinds is None:
         return [window if slides(index) else None for index in range(layers)]
-    unknown = [kind for kind in kinds if kind not in KINDS]
+    return [window if kind == "sliding_attention" else None for kind in kinds]
+
+
+def layer_kinds(config: Config, layers: int) -> list[str] | None:
+    """Return ``layer_types``, full or sliding attention, or None where the configuration has none.
+
+    Raises:
+        UserError: a layer type that a plain decoder cannot have.
+    """
+    kinds = layer_types(config, layers)
+    unknown = [kind for kind in kinds or () if kind not in KINDS]
     if unknown:
         raise UserError(
             f'{config.where}: "layer_types" names "{unknown[0]}", which {config.model_type} does not have',
             nearest=nearest_names(unknown[0], KINDS),
         )
-    return [window if kind == "sliding_attention" else None for kind in kinds]
+    return kinds
 
 
 def window_size(config: Config, rule: str) -> int | None:
