@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
+from sizeup.errors import UserError
 from sizeup.estimate import Estimate, leaf, total
-from sizeup.llm.architecture import Architecture
-from sizeup.llm.parameters import count_parameters
 from sizeup.machine import Gpu, Instance, find_gpu, list_instances
 from sizeup.physics import rules
-from sizeup.units import GB, GIB, MEGA
+from sizeup.sizing import Model
+from sizeup.units import GB, GIB, MEGA, format_count, format_gib
 
 FP32_BYTES = 4
 HALF_BYTES = 2
@@ -150,7 +150,13 @@ def _document() -> dict[str, Any]:
 def training_bytes_per_parameter() -> Estimate:
     """Return the document's 24 bytes: weights 4, Adam 8, gradients 4, activations 8."""
     parts = [
-        leaf(row["what"], row["bytes"], "bytes", sources=("azad2024",), assumptions=[r] if (r := row.get("remark")) else ())
+        leaf(
+            row["what"],
+            row["bytes"],
+            "bytes",
+            sources=("azad2024",),
+            assumptions=[r] if (r := row.get("remark")) else (),
+        )
         for row in _document()["training_bytes"]
     ]
     return total("to train one parameter", parts, unit="bytes", sources=("azad2024",))
@@ -335,20 +341,108 @@ def envelope() -> Envelope:
     )
 
 
-def lora_trainable(architecture: Architecture, *, rank: int, uses: frozenset[str]) -> int:
-    """Return the exact trainable parameters of LoRA of ``rank`` on every linear layer whose use is in ``uses``."""
-    return sum(
-        rules.lora_parameters(out_features=tensor.shape[0], in_features=tensor.shape[1], rank=rank)
-        * tensor.copies
-        * count
-        for tensor, count in architecture.counted_tensors()
-        if tensor.kind == "linear" and tensor.use in uses
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEnvelope:
+    """The document's rules applied to one model, with first-principles remarks beside each."""
+
+    name: str
+    parameters: int
+    gpu: Gpu
+    store_bytes: int
+    train_bytes: int
+    inference_gpus: int
+    training_gpus: int
+    lora_gpus: int
+    tokens: float
+    tokens_note: str
+    flops: float
+    petaflop_s_days: float
+    gpu_days: float
+    gpus: int | None
+    utilization: float
+    dtype: str
+    peak_flops_per_second: float
+    exact_store: str
+    exact_train: str
+    exact_lora: str
+    remarks: tuple[str, ...]
+
+    @property
+    def pretraining_days(self) -> float | None:
+        """Days on ``gpus`` GPUs, where a count was given."""
+        return self.gpu_days / self.gpus if self.gpus else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        data = {key: value for key, value in asdict(self).items() if key != "gpu"}
+        return {**data, "gpu": self.gpu.key, "pretraining_days": self.pretraining_days}
+
+
+def envelope_of(
+    model: Model,
+    *,
+    gpu: str = DOCUMENT_GPU,
+    gpus: int | None = None,
+    tokens: float | None = None,
+    utilization: float = 1.0,
+) -> ModelEnvelope:
+    """Return the document's rules applied to ``model`` on ``gpu``.
+
+    ``tokens`` defaults to Chinchilla's 20 per parameter, ``utilization`` to the document's full efficiency.
+
+    Raises:
+        UserError: unknown GPU, or one without a 16-bit peak.
+    """
+    card = find_gpu(gpu)
+    dtype = next((d for d in ("bf16", "fp16", "fp32") if card.peak_flops_per_second.get(d)), None)
+    if dtype is None:
+        raise UserError(f"the peak FLOP/s of {card.name} are not known", hint="name another GPU: sizeup gpus")
+    peak = card.peak_flops_per_second[dtype]
+    n = model.parameters
+    train = int(training_bytes_per_parameter().value)
+    work_tokens = tokens if tokens is not None else rules.chinchilla_tokens(n)
+    flops = rules.training_flops(parameters=n, tokens=work_tokens, flops_per_parameter_per_token=6)
+    return ModelEnvelope(
+        name=model.name,
+        parameters=n,
+        gpu=card,
+        store_bytes=FP32_BYTES * n,
+        train_bytes=train * n,
+        inference_gpus=rules.gpus_for_bytes(FP32_BYTES * n, gpu_bytes=card.memory_bytes),
+        training_gpus=rules.gpus_for_bytes(train * n, gpu_bytes=card.memory_bytes),
+        lora_gpus=rules.gpus_for_bytes(2 * FP32_BYTES * n, gpu_bytes=card.memory_bytes),
+        tokens=work_tokens,
+        tokens_note="given" if tokens is not None else "Chinchilla: 20 per parameter",
+        flops=flops,
+        petaflop_s_days=rules.petaflop_s_days(flops),
+        gpu_days=rules.gpu_days(flops, peak_flops_per_second=peak, utilization=utilization),
+        gpus=gpus,
+        utilization=utilization,
+        dtype=dtype,
+        peak_flops_per_second=peak,
+        **_first_principles(model),
     )
 
 
-def model_parameters(architecture: Architecture | None, bare: int | None) -> int:
-    """Return the parameters of an architecture, or the bare size."""
-    if architecture is not None:
-        return count_parameters(architecture)
-    assert bare is not None
-    return bare
+def _first_principles(model: Model) -> dict[str, Any]:
+    """Return what the exact sizes say beside each rule."""
+    store = model.weight_bytes()
+    full = model.training_states("full")
+    remarks = [
+        "memory is what the driver of the card shows, in bytes; GPU counts must also divide heads and layers",
+        *_document()["remarks"]["training"],
+    ]
+    exact_lora = "needs the architecture"
+    if model.has_layers and model.stored is None:
+        lora_states = model.training_states("lora")
+        trainable = model.lora_parameters(rank=16)
+        exact_lora = f"{format_gib(lora_states.value)}, {format_count(trainable)} trainable at rank 16"
+    if model.active_parameters != model.parameters:
+        active = format_count(model.active_parameters)
+        remarks.append(f"6ND with all parameters: of a mixture of experts only {active} work for each token")
+    return {
+        "exact_store": f"{format_gib(store.value)} as stored ({model.default_format})",
+        "exact_train": f"{format_gib(full.value)} of states (16 B), activations on top",
+        "exact_lora": exact_lora,
+        "remarks": tuple(remarks),
+    }

@@ -132,8 +132,7 @@ class Model:
         Raises:
             UserError: the architecture is unknown, or the engine or dtype is.
         """
-        if engine not in ENGINES:
-            raise UserError(f'no cache rule for engine "{engine}"', hint=f"known: {', '.join(ENGINES)}")
+        require_engine(engine)
         return caches.cache_size(
             self._layers("the cache"), tokens=tokens, sequences=sequences, dtype=dtype or self.compute_dtype
         )
@@ -167,11 +166,17 @@ class Model:
 
     def _layers(self, what: str) -> Architecture:
         if self.architecture is None or not self.architecture.layers:
+            known = "its files are" if self.stored else "a size is"
             raise UserError(
-                f"{what} of {self.name} needs its architecture; only {'its files' if self.stored else 'a size'} is known",
+                f"{what} of {self.name} needs its architecture; only {known} known",
                 hint="name a catalog model or give its config.json",
             )
         return self.architecture
+
+    @property
+    def multi_token_prediction_parameters(self) -> int:
+        """Parameters of extra prediction layers in the checkpoint, not part of ``parameters``."""
+        return counts.count_multi_token_prediction(self.architecture) if self.architecture else 0
 
     @property
     def has_layers(self) -> bool:
@@ -182,6 +187,12 @@ class Model:
         if self.stored is not None:
             return ("counted from the headers of the weight files",)
         return ("a bare size: nothing but the parameter count is known",)
+
+
+def require_engine(engine: str) -> None:
+    """Refuse an engine whose cache rule is not known."""
+    if engine not in ENGINES:
+        raise UserError(f'no cache rule for engine "{engine}"', hint=f"known: {', '.join(ENGINES)}")
 
 
 def model(spec: str) -> Model:

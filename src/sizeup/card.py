@@ -1,0 +1,254 @@
+"""The default answer for a model: formats x what holds them, states for fine-tuning, and the verdict on given hardware.
+
+Weights and cache are exact; whether they fit uses one stated share of the card (see :data:`USABLE_SHARE`). What an
+engine really takes beside them is the business of serving.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sizeup.errors import UserError
+from sizeup.estimate import Estimate
+from sizeup.llm.cache import cache_total
+from sizeup.llm.formats import format_named
+from sizeup.machine import Cluster, Gpu, Instance, find_gpu, list_gpus, list_instances
+from sizeup.sizing import Model
+
+USABLE_SHARE = 0.9
+"""Share of a GPU's memory taken for weights and cache; the rest is for activations and the runtime.
+vLLM's default ``gpu_memory_utilization`` ([vllm_engine_args])."""
+
+CARD_FORMATS = ("bf16", "fp8", "awq-int4", "nf4-dq", "q8_0", "q4_k_m")
+COMMON_GPU = "h100-sxm5-80gb"
+CONTEXT = 8192
+LADDER = ("fp8", "q8_0", "awq-int4", "q4_k_m", "q3_k_m", "q2_k")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """One weight format with everything that holds it."""
+
+    format: str
+    weights: Estimate
+    cache: Estimate | None
+    smallest_gpu: Gpu | None
+    common_gpus: int | None
+    instance: Instance | None
+
+    @property
+    def need_bytes(self) -> int:
+        """Weights and cache together."""
+        return int(self.weights.value) + int(self.cache.value if self.cache else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether one format fits given hardware, and how far it goes there."""
+
+    format: str
+    weights: Estimate
+    cache: Estimate | None
+    budget_bytes: int
+    fits: bool
+    max_context: int | None
+    max_sequences: int | None
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes left of the budget; negative when it does not fit."""
+        return self.budget_bytes - int(self.weights.value) - int(self.cache.value if self.cache else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Everything the default command shows about one model."""
+
+    model: Model
+    context: int
+    sequences: int
+    placements: tuple[Placement, ...]
+    states: tuple[Estimate, ...]
+    cluster: Cluster | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    changes: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool | None:
+        """The verdict on the format that was asked for (the first); None without hardware."""
+        return self.verdicts[0].fits if self.verdicts else None
+
+    @property
+    def _first(self) -> Placement | Verdict:
+        return self.verdicts[0] if self.verdicts else self.placements[0]
+
+    @property
+    def first_format(self) -> str:
+        """The format that was asked for, or the stored one."""
+        return self._first.format
+
+    @property
+    def first_sizes(self) -> tuple[Estimate, Estimate | None]:
+        """Weights and cache of the first format."""
+        return self._first.weights, self._first.cache
+
+    def explained(self) -> list[Estimate]:
+        """Return the trees that ``--why`` shows: parameters, weights, cache, training states."""
+        weights, cache = self.first_sizes
+        return [self.model.parameters_by_part, weights, *([cache] if cache else []), *self.states]
+
+
+def usable_bytes(gpu: Gpu, gpus: int = 1) -> int:
+    """Return the bytes of ``gpus`` cards that weights and cache may take."""
+    return int(gpu.memory_bytes * USABLE_SHARE) * gpus
+
+
+def divides(model: Model, gpus: int) -> bool:
+    """Return whether a model can be spread over ``gpus``: they divide its heads (tensor) or its layers (pipeline)."""
+    if gpus == 1 or not model.has_layers or model.architecture is None:
+        return True
+    heads = {m.heads for layer, _ in model.architecture.distinct_layers() for m in layer.mixers if m.heads}
+    by_heads = bool(heads) and all(count % gpus == 0 for count in heads)
+    return by_heads or len(model.architecture.layers) % gpus == 0
+
+
+def fewest_gpus(model: Model, need_bytes: int, gpu: Gpu, *, most: int = 1024) -> int | None:
+    """Return the fewest GPUs that hold ``need_bytes`` and divide the model, or None beyond ``most``."""
+    start = max(1, math.ceil(need_bytes / usable_bytes(gpu)))
+    return next((count for count in range(start, most + 1) if divides(model, count)), None)
+
+
+def smallest_gpu(need_bytes: int, gpus: Sequence[Gpu]) -> Gpu | None:
+    """Return the GPU with the least memory that holds ``need_bytes`` alone; the newest among equals."""
+    holding = [gpu for gpu in gpus if usable_bytes(gpu) >= need_bytes]
+    return min(holding, key=lambda gpu: (gpu.memory_bytes, -gpu.year, gpu.key), default=None)
+
+
+def cheapest_instance(model: Model, need_bytes: int) -> Instance | None:
+    """Return the cheapest priced instance whose GPUs hold ``need_bytes`` and divide the model."""
+    return next(
+        (
+            instance
+            for instance in list_instances(sort="price")
+            if instance.usd_per_hour
+            and instance.gpus >= 1
+            and int(instance.memory_bytes * USABLE_SHARE) >= need_bytes
+            and divides(model, instance.gpus)
+        ),
+        None,
+    )
+
+
+def placement(model: Model, format: str | None, *, context: int, sequences: int, cache_dtype: str | None) -> Placement:
+    """Return what holds the model in one format."""
+    weights = model.weight_bytes(format)
+    cache = None
+    if model.has_layers:
+        cache = model.cache_bytes(tokens=context, sequences=sequences, dtype=cache_dtype)
+    need = int(weights.value) + int(cache.value if cache else 0)
+    return Placement(
+        format=format or model.default_format,
+        weights=weights,
+        cache=cache,
+        smallest_gpu=smallest_gpu(need, list_gpus(vendor="nvidia", data_center_or_desktop=True)),
+        common_gpus=fewest_gpus(model, need, find_gpu(COMMON_GPU)),
+        instance=cheapest_instance(model, need),
+    )
+
+
+def _most(fits: Any, *, ceiling: int) -> int:
+    """Return the largest whole number up to ``ceiling`` for which ``fits`` holds (it holds below, fails above)."""
+    low, high = 0, 1
+    while high <= ceiling and fits(high):
+        low, high = high, high * 2
+    high = min(high, ceiling + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def verdict(
+    model: Model, format: str | None, cluster: Cluster, *, context: int, sequences: int, dtype: str | None
+) -> Verdict:
+    """Return whether one format fits a cluster, the largest context for one sequence and the most sequences."""
+    weights = model.weight_bytes(format)
+    budget = usable_bytes(cluster.gpu, cluster.gpus)
+    cache, most_context, most_sequences = None, None, None
+    if model.has_layers and model.architecture is not None:
+        cache = model.cache_bytes(tokens=context, sequences=sequences, dtype=dtype)
+        room = budget - int(weights.value)
+        architecture, kept_in = model.architecture, dtype or model.compute_dtype
+        limit = architecture.max_positions or 2**24
+
+        def holds(tokens: int, count: int) -> bool:
+            return cache_total(architecture, tokens=tokens, sequences=count, dtype=kept_in) <= room
+
+        most_context = _most(lambda tokens: holds(tokens, sequences), ceiling=limit) if room > 0 else 0
+        most_sequences = _most(lambda count: holds(context, count), ceiling=2**16) if room > 0 else 0
+    need = int(weights.value) + int(cache.value if cache else 0)
+    return Verdict(format or model.default_format, weights, cache, budget, need <= budget, most_context, most_sequences)
+
+
+def changes(model: Model, first: Verdict, cluster: Cluster, *, context: int, sequences: int) -> tuple[str, ...]:
+    """Return what would make the first format fit, cheapest first: a smaller cache, a smaller format, more GPUs."""
+    if first.fits:
+        return ()
+    found: list[str] = []
+    if first.max_context:
+        found.append(f"context {first.max_context:,} instead of {context:,}")
+    for name in LADDER:
+        if format_named(name).bits_per_weight * model.parameters / 8 >= int(first.weights.value):
+            continue
+        smaller = verdict(model, name, cluster, context=context, sequences=sequences, dtype=None)
+        if smaller.fits:
+            size, free = (f"{value / 2**30:.1f} GiB" for value in (smaller.weights.value, smaller.free_bytes))
+            found.append(f"{name} weights: {size}, {free} free")
+            break
+    need = int(first.weights.value) + int(first.cache.value if first.cache else 0)
+    count = fewest_gpus(model, need, cluster.gpu)
+    if count and count > cluster.gpus:
+        found.append(f"{count} x {cluster.gpu.name} instead of {cluster.gpus}")
+    instance = cheapest_instance(model, need)
+    if instance:
+        found.append(f"{instance.cloud} {instance.name} at ${instance.usd_per_hour:.2f}/h ({instance.date})")
+    return tuple(found)
+
+
+def size_card(
+    model: Model,
+    *,
+    format: str | None = None,
+    context: int | None = None,
+    sequences: int = 1,
+    cache_dtype: str | None = None,
+    cluster: Cluster | None = None,
+) -> Card:
+    """Return the card of a model, with a verdict for every format when ``cluster`` is given.
+
+    Raises:
+        UserError: unknown format or dtype, or a cluster that cannot divide the model.
+    """
+    limit = model.architecture.max_positions if model.architecture else None
+    context = context or min(CONTEXT, limit or CONTEXT)
+    wanted = [format] if format else [None, *(name for name in CARD_FORMATS if name != model.default_format)]
+    if cluster and not divides(model, cluster.gpus):
+        raise UserError(
+            f"{cluster.gpus} GPUs divide neither the heads nor the layers of {model.name}",
+            hint="use a count that divides its attention heads or its layers",
+        )
+    shared = {"context": context, "sequences": sequences}
+    if cluster:
+        verdicts = tuple(verdict(model, name, cluster, dtype=cache_dtype, **shared) for name in wanted)
+        ladder = changes(model, verdicts[0], cluster, **shared)
+        return Card(model, context, sequences, (), (), cluster, verdicts, ladder)
+    placements = tuple(placement(model, name, cache_dtype=cache_dtype, **shared) for name in wanted)
+    return Card(model, context, sequences, placements, _training_states(model))
+
+
+def _training_states(model: Model) -> tuple[Estimate, ...]:
+    methods = ("full", "lora", "qlora") if model.has_layers and model.stored is None else ("full",)
+    return tuple(model.training_states(method) for method in methods)

@@ -1,0 +1,47 @@
+"""``sizeup envelope``: the rules of thumb, as the document states them or applied to a model."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from sizeup.units import parse_count
+
+
+@click.command()
+@click.argument("spec", required=False, metavar="[MODEL]")
+@click.option("--gpu", metavar="G", help="GPU for the counts and the time (default: the document's V100 32 GB).")
+@click.option("--gpus", type=click.IntRange(min=1), help="How many GPUs pre-train it: gives days.")
+@click.option("--tokens", metavar="T", help="Training tokens, such as 2T (default: 20 per parameter).")
+@click.option(
+    "--mfu", type=click.FloatRange(min=0, max=1, min_open=True), help="Share of the peak reached (default 1)."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def envelope(
+    spec: str | None, gpu: str | None, gpus: int | None, tokens: str | None, mfu: float | None, as_json: bool
+) -> int:
+    """Print every statement of the envelope, or apply its rules to MODEL."""
+    from sizeup import envelope as rules
+    from sizeup.render import envelope_text
+
+    if spec is None:
+        if gpu or gpus or tokens or mfu:
+            raise click.UsageError("--gpu, --gpus, --tokens and --mfu need a MODEL")
+        answer = rules.envelope()
+        click.echo(
+            json.dumps(answer.to_dict(), indent=2) if as_json else "\n".join(envelope_text.envelope_lines(answer))
+        )
+        return 0
+    from sizeup.sizing import model
+
+    applied = rules.envelope_of(
+        model(spec),
+        gpu=gpu or rules.DOCUMENT_GPU,
+        gpus=gpus,
+        tokens=parse_count(tokens) if tokens else None,
+        utilization=mfu if mfu is not None else 1.0,
+    )
+    lines = [json.dumps(applied.to_dict(), indent=2)] if as_json else envelope_text.model_lines(applied)
+    click.echo("\n".join(lines))
+    return 0

@@ -1,0 +1,110 @@
+"""``sizeup model``: size any model, from a name, a file or a number."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from sizeup.cli import report
+from sizeup.errors import UserError
+from sizeup.units import parse_tokens
+
+
+class Tokens(click.ParamType):
+    """A number of tokens such as 8192, 8k or 1m."""
+
+    name = "tokens"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number; a bad one ends the program with exit code 2."""
+        if isinstance(value, int):
+            return value
+        try:
+            count = parse_tokens(value)
+        except UserError as error:
+            self.fail(str(error), param, ctx)
+        if count < 1:
+            self.fail("must be at least 1", param, ctx)
+        return count
+
+
+@click.command()
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.option("--format", "format_name", metavar="F", help="Weight format: bf16, fp8, nf4-dq, q4_k_m, ...")
+@click.option("--context", type=Tokens(), metavar="N", help="Tokens in each sequence's cache (8k by default).")
+@click.option("--sequences", type=click.IntRange(min=1), default=1, help="Sequences kept at once.")
+@click.option("--cache-dtype", metavar="D", help="Number format of the cache (default: the model's).")
+@click.option("--engine", default="transformers", show_default=True, help="Whose cache rule to use.")
+@click.option("--gpu", "machine", metavar="G", help="Hardware for a verdict: rtx-4090, 8xh100, p5.48xlarge.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object for each SPEC.")
+@click.option("--why", is_flag=True, help="Explain every number: formula, numbers put in, source.")
+def model(
+    specs: tuple[str, ...],
+    format_name: str | None,
+    context: int | None,
+    sequences: int,
+    cache_dtype: str | None,
+    engine: str,
+    machine: str | None,
+    as_json: bool,
+    why: bool,
+) -> int:
+    """Size each SPEC: a catalog name, a Hub id, a config.json, a weight file, or a bare size like 70b."""
+    from sizeup.card import Card, size_card
+    from sizeup.machine import parse_machine
+    from sizeup.sizing import model as load
+    from sizeup.sizing import require_engine
+
+    require_engine(engine)
+    cluster = parse_machine(machine) if machine else None
+    answers: list[Card | UserError] = []
+    for spec in specs:
+        try:
+            card = size_card(
+                load(spec), format=format_name, context=context, sequences=sequences,
+                cache_dtype=cache_dtype, cluster=cluster,
+            )  # fmt: skip
+            answers.append(card)
+        except UserError as error:
+            answers.append(error)
+    if as_json:
+        _print_json(specs, answers, engine)
+    else:
+        _print_text(answers, why=why)
+    return exit_code(answers)
+
+
+def exit_code(answers: list[Any]) -> int:
+    """Return 2 if anything could not be answered, 1 if something does not fit, else 0."""
+    if any(isinstance(answer, UserError) for answer in answers):
+        return 2
+    return 1 if any(answer.fits is False for answer in answers) else 0
+
+
+def _print_json(specs: tuple[str, ...], answers: list[Any], engine: str) -> None:
+    from sizeup.render.card_json import card_dict, error_dict
+
+    objects = [
+        error_dict(spec, answer) if isinstance(answer, UserError) else card_dict(spec, answer, engine)
+        for spec, answer in zip(specs, answers, strict=True)
+    ]
+    click.echo(json.dumps(objects, indent=2, allow_nan=False))
+
+
+def _print_text(answers: list[Any], *, why: bool) -> None:
+    from sizeup.render.card_text import card_lines
+    from sizeup.render.why import explain
+
+    for index, answer in enumerate(answers):
+        if index:
+            click.echo()
+        if isinstance(answer, UserError):
+            report(answer)
+            continue
+        lines = card_lines(answer)
+        if why:
+            for estimate in answer.explained():
+                lines += ["", *explain(estimate)]
+        click.echo("\n".join(lines))

@@ -1,0 +1,206 @@
+"""The card of a model as text: 80 columns, the verdict first, what to ask next last."""
+
+from __future__ import annotations
+
+from sizeup.card import USABLE_SHARE, Card, Placement, Verdict
+from sizeup.llm.architecture import Architecture, StateCache, TokenCache
+from sizeup.llm.cache import growth_per_token
+from sizeup.machine import Instance
+from sizeup.physics import states
+from sizeup.render.layout import bad, bar, dim, good, number, remark, strong, table, wrap
+from sizeup.sizing import Model
+from sizeup.units import format_count, format_gib
+
+ENVELOPE_STORE_BYTES = 4
+ENVELOPE_TRAIN_BYTES = 24
+
+
+def card_lines(card: Card) -> list[str]:
+    """Return the lines of the card."""
+    lines = _title(card.model)
+    lines += _parts(card.model)
+    lines += ["", *(_verdicts(card) if card.cluster else _placements(card))]
+    if card.model.has_layers:
+        lines += ["", *_cache(card)]
+    if not card.cluster:
+        lines += ["", *_states(card), *_envelope(card.model)]
+    lines += _remarks(card)
+    lines += ["", *_next(card)]
+    return lines
+
+
+def _title(model: Model) -> list[str]:
+    exact = f"{model.parameters:,} parameters"
+    lines = [f"{strong(model.name)}   {number(exact)}"]
+    if model.active_parameters != model.parameters:
+        lines[0] += f", {format_count(model.active_parameters)} active"
+    if model.architecture and model.has_layers:
+        lines += wrap(describe(model.architecture))
+    if not model.provenance.verified:
+        lines += remark(f"unverified configuration: {model.provenance.note or model.provenance.source}", mark="! ")
+    return lines
+
+
+def describe(architecture: Architecture) -> str:
+    """Return the architecture in one line: layers by kind, heads, experts, width, vocabulary, context."""
+    kinds: dict[str, int] = {}
+    for layer in architecture.layers:
+        kinds[layer.kind] = kinds.get(layer.kind, 0) + 1
+    layers = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.items())
+    pieces = [f"{architecture.model_type}: {len(architecture.layers)} layers ({layers})"]
+    if len(kinds) == 1 and "full_attention" in kinds:
+        pieces = [f"{architecture.model_type}: {len(architecture.layers)} layers"]
+    mixers = [m for layer, _ in architecture.distinct_layers() for m in layer.mixers if m.kind == "attention"]
+    if mixers:
+        first = mixers[0]
+        latent = f"latent of {first.latent_dim}" if first.latent_dim else f"{first.kv_heads} KV heads"
+        pieces.append(f"{first.heads} heads over {latent}")
+    experts = [t for layer, _ in architecture.distinct_layers() for t in layer.tensors if t.part == "experts"]
+    if experts:
+        pieces.append(f"{experts[0].copies} experts, {experts[0].active} active")
+    pieces.append(f"hidden {architecture.hidden_size:,}, vocabulary {architecture.vocabulary_size:,}")
+    if architecture.max_positions:
+        pieces.append(f"context {architecture.max_positions:,}")
+    return ", ".join(pieces)
+
+
+def _parts(model: Model) -> list[str]:
+    tree = model.parameters_by_part
+    if not tree.parts:
+        return []
+    rows = [
+        [part.name, f"{part.value:,}", f"{part.value / tree.value:6.1%}", dim(bar(part.value / tree.value))]
+        for part in sorted(tree.parts, key=lambda part: -part.value)
+    ]
+    return ["", *table(rows, align="<>><")]
+
+
+def _placements(card: Card) -> list[str]:
+    cached = card.placements[0].cache is not None
+    where = f"{_tokens(card.context)}" + (f" x {card.sequences}" if card.sequences > 1 else "")
+    head = ["stored as", "weights", *([f"+ cache {where}"] if cached else []), "one GPU", "H100s", "cheapest instance"]
+    rows = [_placement(p, cached) for p in card.placements]
+    return table(rows, head=head, align="<>><><" if cached else "<><><")
+
+
+def _placement(placement: Placement, cached: bool) -> list[str]:
+    gpu = placement.smallest_gpu
+    return [
+        placement.format,
+        number(format_gib(placement.weights.value)),
+        *([format_gib(placement.cache.value) if placement.cache else ""] if cached else []),
+        gpu.name if gpu else dim("none"),
+        str(placement.common_gpus or dim("-")),
+        _instance(placement.instance),
+    ]
+
+
+def _instance(instance: Instance | None) -> str:
+    if instance is None or instance.usd_per_hour is None:
+        return dim("none priced")
+    return f"{instance.cloud} {instance.name} ${instance.usd_per_hour:,.2f}/h"
+
+
+def _verdicts(card: Card) -> list[str]:
+    assert card.cluster is not None
+    first = card.verdicts[0]
+    gpu = card.cluster.gpu
+    answer = good("FITS") if first.fits else bad("DOES NOT FIT")
+    need = int(first.weights.value) + int(first.cache.value if first.cache else 0)
+    whole = format_gib(gpu.memory_bytes * card.cluster.gpus)
+    lines = [
+        f"{answer}  {first.format} on {card.cluster.gpus} x {gpu.name}: {format_gib(need)} of "
+        f"{format_gib(first.budget_bytes)} ({USABLE_SHARE:.0%} of {whole})"
+    ]
+    where = f"{_tokens(card.context)}" + (f" x {card.sequences}" if card.sequences > 1 else "")
+    head = ["stored as", "weights", f"+ cache {where}", "free", "", "longest context", "sequences"]
+    lines += ["", *table([_verdict(v) for v in card.verdicts], head=head, align="<>>><>>")]
+    if card.changes:
+        lines += ["", "  to make it fit, cheapest first:"]
+        lines += [line for change in card.changes for line in wrap(f"- {change}", indent=4, hang=2)]
+    return lines
+
+
+def _verdict(verdict: Verdict) -> list[str]:
+    free = format_gib(verdict.free_bytes) if verdict.fits else bad(f"-{format_gib(-verdict.free_bytes)}")
+    return [
+        verdict.format,
+        number(format_gib(verdict.weights.value)),
+        format_gib(verdict.cache.value) if verdict.cache else dim("unknown"),
+        free,
+        good("fits") if verdict.fits else bad("no"),
+        f"{verdict.max_context:,}" if verdict.max_context else dim("-"),
+        f"{verdict.max_sequences:,}" if verdict.max_sequences else dim("-"),
+    ]
+
+
+def _tokens(count: int) -> str:
+    return f"{count // 1024}k" if count % 1024 == 0 else f"{count:,}"
+
+
+def _cache(card: Card) -> list[str]:
+    architecture, model = card.model.architecture, card.model
+    assert architecture is not None
+    caches = [(c, n) for layer, n in architecture.distinct_layers() for c in layer.caches]
+    if not caches:
+        return ["  cache   none: this model keeps nothing between tokens"]
+    pieces = []
+    growth = growth_per_token(architecture, dtype=model.compute_dtype)
+    if growth:
+        pieces.append(f"{number(format_gib(growth))} per token and sequence ({model.compute_dtype})")
+    windows = sum(n for c, n in caches if isinstance(c, TokenCache) and c.window)
+    if windows:
+        pieces.append(f"{windows} layers stop at their window")
+    state = sum(c.elements * n for c, n in caches if isinstance(c, StateCache))
+    if state:
+        pieces.append(f"{format_count(state)} numbers of state per sequence")
+    if architecture.max_positions:
+        full = model.cache_bytes(tokens=architecture.max_positions)
+        pieces.append(f"{format_gib(full.value)} at the full context of {architecture.max_positions:,}")
+    return wrap("cache   " + "; ".join(pieces), hang=8)
+
+
+def _states(card: Card) -> list[str]:
+    labels = {"full fine-tuning states": "full", "lora states": "LoRA r16", "qlora states": "QLoRA r16 (NF4)"}
+    pieces = [f"{labels.get(e.name, e.name)} {number(format_gib(e.value))}" for e in card.states]
+    width = states.ADAM_MIXED_PRECISION_BYTES
+    text = f"to fine-tune, before activations (Adam, {width} B per trained parameter):  {', '.join(pieces)}"
+    return wrap(text, hang=8)
+
+
+def _envelope(model: Model) -> list[str]:
+    store, train = ENVELOPE_STORE_BYTES * model.parameters, ENVELOPE_TRAIN_BYTES * model.parameters
+    text = (
+        f"the envelope says {ENVELOPE_STORE_BYTES} B per parameter to store: {format_gib(store)}; "
+        f"{ENVELOPE_TRAIN_BYTES} B to train: {format_gib(train)}"
+    )
+    why = "it stores fp32 and guesses 8 B of activations per parameter; what is above follows the model itself"
+    return [*wrap(text, hang=8), *remark(why, indent=4)]
+
+
+def _remarks(card: Card) -> list[str]:
+    model = card.model
+    found = list(dict.fromkeys([*(model.parameters_by_part.assumptions), *card_assumptions(card)]))
+    prices = sorted({p.instance.date for p in card.placements if p.instance})
+    if prices:
+        found.append(f"on-demand prices of {', '.join(prices)}; see sizeup instances")
+    if card.placements or card.cluster:
+        found.append(
+            f"fits means weights + cache within {USABLE_SHARE:.0%} of the card (vLLM's default share); "
+            "engines take more or less: sizeup serve"
+        )
+    lines = [line for text in found for line in remark(text)]
+    return ["", *lines] if lines else []
+
+
+def card_assumptions(card: Card) -> list[str]:
+    """Return what was assumed along the way, once each."""
+    estimates = [p.weights for p in card.placements[:1]] + [v.weights for v in card.verdicts[:1]]
+    return [text for estimate in estimates for part in estimate.walk() for text in part.assumptions]
+
+
+def _next(card: Card) -> list[str]:
+    name = card.model.provenance.where or card.model.name
+    if card.cluster:
+        return [dim(f"ask next:  sizeup {name} --why    sizeup {name} --gpu {card.cluster.gpu.key} --context 32k")]
+    return [dim(f"ask next:  sizeup {name} --gpu rtx-4090    sizeup {name} --why    sizeup envelope {name}")]
