@@ -67,6 +67,7 @@ class Mixer:
 
     ``attention``: ``heads`` queries of ``key_dim`` over ``kv_heads`` keys, values of ``value_dim``; ``window``
     limits how far back a token looks. ``latent_dim`` > 0 marks multi-head latent attention (what is cached).
+    ``over`` "encoder" is cross attention: its keys are an encoder's output, not the running text.
     ``recurrent`` and ``convolution``: ``state_elements`` numbers updated by every token.
     """
 
@@ -80,6 +81,7 @@ class Mixer:
     top_k_tokens: int | None = None
     state_elements: int = 0
     causal: bool = True
+    over: Literal["tokens", "encoder"] = "tokens"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
