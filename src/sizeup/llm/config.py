@@ -22,7 +22,7 @@ _NEVER_SIZES = re.compile(
     r"_id|_ids|_limit|_softcap|_softcapping|_clip|_base|_url|_format|_strategy|_mode|_chunk_size|_jitter|_jitter_noise)$"
 )
 HARMLESS_KEYS = frozenset(
-    ["_name_or_path", "_commit_hash", "_schema", "_note", "_source", "architectures", "auto_map", "transformers_version", "torch_dtype", "dtype", "use_cache", "model_type", "is_encoder_decoder", "is_decoder", "output_attentions", "output_hidden_states", "return_dict", "id2label", "label2id", "num_labels", "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id", "decoder_start_token_id", "task_specific_params", "pretraining_tp", "rope_scaling", "rope_theta", "rope_parameters", "rope_local_base_freq", "rotary_pct", "rotary_emb_base", "partial_rotary_factor", "rope_interleave", "rope_interleaved", "use_sliding_window_cache", "initializer_range", "hidden_act", "hidden_activation", "activation_function", "attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "layer_norm_epsilon", "layer_norm_eps", "rms_norm_eps", "norm_eps", "norm_epsilon", "gradient_checkpointing", "quantization_config", "chunk_size_feed_forward", "finetuning_task", "prefix", "problem_type", "pruned_heads", "tokenizer_class", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout", "router_aux_loss_coef", "output_router_logits", "router_jitter_noise", "norm_topk_prob", "topk_method", "scoring_func", "topk_group", "n_group", "seq_aux", "aux_loss_alpha", "routed_scaling_factor", "ep_size", "attn_implementation", "_attn_implementation", "_attn_implementation_autoset", "use_bfloat16", "use_flash_attn", "flash_attn", "use_flash_attention", "torchscript", "max_length", "min_length", "do_sample", "num_beams", "seq_length", "max_sequence_length", "original_max_position_embeddings", "model_max_length", "tokenizer_type", "max_window_layers", "swiglu_limit", "initial_context_length", "experts_per_token", "num_logits_to_keep", "logits_to_keep", "block_size", "fuse_norm", "fuse_cross_entropy", "fuse_swiglu", "training_length", "unused", "tie_word_embeddings", "mup_base_width"]
+    ["_name_or_path", "_commit_hash", "_schema", "_note", "_source", "architectures", "auto_map", "transformers_version", "torch_dtype", "dtype", "use_cache", "model_type", "is_encoder_decoder", "is_decoder", "output_attentions", "output_hidden_states", "return_dict", "id2label", "label2id", "num_labels", "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id", "decoder_start_token_id", "task_specific_params", "pretraining_tp", "rope_scaling", "rope_theta", "rope_parameters", "rope_local_base_freq", "rotary_pct", "rotary_emb_base", "partial_rotary_factor", "rope_interleave", "rope_interleaved", "use_sliding_window_cache", "initializer_range", "hidden_act", "hidden_activation", "activation_function", "attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "layer_norm_epsilon", "layer_norm_eps", "rms_norm_eps", "norm_eps", "norm_epsilon", "gradient_checkpointing", "quantization_config", "chunk_size_feed_forward", "finetuning_task", "prefix", "problem_type", "pruned_heads", "tokenizer_class", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout", "router_aux_loss_coef", "output_router_logits", "router_jitter_noise", "norm_topk_prob", "topk_method", "scoring_func", "topk_group", "n_group", "seq_aux", "aux_loss_alpha", "routed_scaling_factor", "ep_size", "attn_implementation", "_attn_implementation", "_attn_implementation_autoset", "use_bfloat16", "use_flash_attn", "flash_attn", "use_flash_attention", "torchscript", "max_length", "min_length", "do_sample", "num_beams", "seq_length", "max_sequence_length", "original_max_position_embeddings", "model_max_length", "tokenizer_type", "max_window_layers", "swiglu_limit", "initial_context_length", "experts_per_token", "num_logits_to_keep", "logits_to_keep", "block_size", "fuse_norm", "fuse_cross_entropy", "fuse_swiglu", "training_length", "unused", "tie_word_embeddings", "mup_base_width", "model_size", "context_window_size", "attention_sink_size", "prefill_chunk_size", "tensor_parallel_shards", "cache_implementation", "use_mrope"]
 )  # fmt: skip
 """Keys that never change a size, seen in published configurations."""
 
@@ -168,10 +168,13 @@ class Config:
 
     def value_at(self, dotted: str) -> Any:
         """Return the raw value of a key as :meth:`unread` names it."""
-        value: Any = self.values
-        for piece in dotted.split("."):
-            value = value[piece]
-        return value
+        if dotted in self.values:  # a key may itself hold a dot
+            return self.values[dotted]
+        for child in self._children:
+            name = child.where.split(".")[-1]
+            if dotted.startswith(f"{name}."):
+                return child.value_at(dotted.removeprefix(f"{name}."))
+        raise KeyError(dotted)
 
 
 def looks_size_changing(key: str, value: Any) -> bool:

@@ -50,6 +50,7 @@ def layer_kinds(config: Config, layers: int) -> list[str] | None:
 def window_size(config: Config, rule: str) -> int | None:
     """Return the tokens that a query in a sliding layer can see, itself included; None where nothing slides."""
     window = config.optional_integer("sliding_window") or None
+    config.ignore("sliding_window_size")  # Gemma 2 publishes both spellings; the class reads "sliding_window"
     if rule == "late" and not config.flag("use_sliding_window"):
         return None
     if window and config.model_type == "gemma3_text" and config.flag("use_bidirectional_attention"):
