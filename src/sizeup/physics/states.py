@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 ADAM_MIXED_PRECISION_BYTES = 2 + 2 + 4 + 4 + 4
-"""Bytes per trained parameter: bf16 weight and gradient, fp32 master weight and two Adam moments ([zero] section 3.1)."""
+"""Bytes per trained parameter: bf16 weight and gradient, fp32 master weight and two moments ([zero] section 3.1)."""
 
 
 def full_state_bytes(parameters: int) -> int:
