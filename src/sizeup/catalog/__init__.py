@@ -1,0 +1,1 @@
+"""Data with sources - GPUs, instances, models, the bibliography - and the little code that reads it."""
