@@ -145,7 +145,7 @@ def _top(config: Config, traits: Traits, hidden: int, *, tied: bool) -> tuple[tu
     remarks = (f'counted as {published_class(config)}, which "architectures" names',) if task in TASKS else ()
     if task == "Model":
         return pooler, remarks
-    if task in heads_of.CLASSIFIERS:
+    if task in heads_of.CLASSIFIERS and (config.model_type, task) != ("big_bird", "ForQuestionAnswering"):
         pooled = task == "ForSequenceClassification" and config.model_type in heads_of.POOLED_CLASSIFIERS
         kept = pooler if pooled or traits.causal_pooler else ()
         return (*kept, *heads_of.classifier(config, task, hidden)), remarks
@@ -156,7 +156,10 @@ def _top(config: Config, traits: Traits, hidden: int, *, tied: bool) -> tuple[tu
     if task == "ForPreTraining" and config.model_type in heads_of.PRETRAINED:
         next_sentence = linear("cls.seq_relationship", use="other", part="head", out=2, into=hidden, bias=True)
         return (*pooler, *language, *next_sentence), remarks
-    return ((*pooler, *language) if traits.causal_pooler else language), ()
+    named = published_class(config)
+    if named and task not in heads_of.LANGUAGE_MODELS:
+        remarks = (f"{named} is not known: counted as the causal language model",)
+    return ((*pooler, *language) if traits.causal_pooler else language), remarks
 
 
 def _embedding(config: Config, traits: Traits, hidden: int) -> tuple[Tensor, ...]:
