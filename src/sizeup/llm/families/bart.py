@@ -76,6 +76,8 @@ TRAITS = {
         always_shared=True,
     ),
 }
+LEGACY = ("normalize_before", "normalize_embedding", "add_bias_logits", "add_final_layer_norm", "extra_pos_embeddings")
+HARMLESS = ("static_position_embeddings", "encoder_no_repeat_ngram_size", "no_repeat_ngram_size", "median_filter_width")
 WHOLE = ("ForConditionalGeneration", "MTModel")
 UNKNOWN_LENGTH = "the encoder's length is not in the configuration: cross-attention caches are counted as empty"
 
@@ -83,6 +85,7 @@ UNKNOWN_LENGTH = "the encoder's length is not in the configuration: cross-attent
 def build(config: Config) -> Architecture:
     """Return the decoder, and the encoder as a tower where the configuration's class has one."""
     traits = TRAITS[config.model_type]
+    config.ignore(*LEGACY, *HARMLESS)
     hidden, vocabulary = config.integer("d_model", "hidden_size"), config.integer("vocab_size")
     whole = bool(published_task(config, WHOLE, default=""))
     tied = config.flag("tie_word_embeddings") and (traits.can_tie or whole)
@@ -95,7 +98,7 @@ def build(config: Config) -> Architecture:
         embedding=(
             *_words(config, traits, hidden, "decoder", tied=tied, whole=whole),
             *_positions(config, traits, hidden, "decoder"),
-            *(_prompts(config, hidden, "decoder", whole=whole)),
+            *_prompts(config, hidden, whole=whole),
         ),
         layers=(_layer(config, traits, hidden, "decoder"),) * _size(config, traits, "decoder")[0],
         head=(*final, *head(hidden, _head_rows(config, whole=whole), tied=tied, name=traits.head)),
@@ -196,7 +199,6 @@ def _encoder(config: Config, traits: Traits, hidden: int, *, tied: bool) -> Towe
         *_words(config, traits, hidden, "encoder", tied=tied, whole=True),
         *(_listening(config, hidden) if traits.fixed_encoder else ()),
         *_positions(config, traits, hidden, "encoder"),
-        *_prompts(config, hidden, "encoder", whole=True),
         *(norm(traits.final_norm, hidden, bias=True) if traits.final_norm else ()),
     )
     layer = Block(_layer(config, traits, hidden, "encoder").tensors)
@@ -216,14 +218,14 @@ def _listening(config: Config, hidden: int) -> tuple[Tensor, ...]:
     )
 
 
-def _prompts(config: Config, hidden: int, side: str, *, whole: bool) -> tuple[Tensor, ...]:
-    """Return MVP's learned prompts: one set for self attention, one more for the decoder's cross attention."""
+def _prompts(config: Config, hidden: int, *, whole: bool) -> tuple[Tensor, ...]:
+    """Return MVP's learned prompts for the decoder's two attentions (transformers builds none for the encoder)."""
     if config.model_type != "mvp" or not whole or not config.flag("use_prompt"):
         return ()
     length, middle = config.integer("prompt_length"), config.integer("prompt_mid_dim")
-    out = config.integer(f"{side}_layers") * 2 * hidden
+    out = config.integer("decoder_layers") * 2 * hidden
     tensors: tuple[Tensor, ...] = ()
-    for name in ("self_attn_prompt", "cross_attn_prompt")[: 2 if side == "decoder" else 1]:
+    for name in ("self_attn_prompt", "cross_attn_prompt"):
         tensors += table(f"{name}.prompt_embedding", length, hidden, use="position")
         tensors += linear(f"{name}.prompt_trans.1", use="other", part="other", out=middle, into=hidden, bias=True)
         tensors += linear(f"{name}.prompt_trans.3", use="other", part="other", out=out, into=middle, bias=True)
