@@ -1,8 +1,8 @@
 """Reading the catalog's files: plain records, each part only when somebody asks for it.
 
-``gpus/*.json`` hold a record per card by key, ``instances/*.jsonl`` an instance per line, ``models/index.jsonl`` a model
-per line beside one config.json each. The architecture of a card is derived from its key. Units are SI: bytes, bytes/s,
-FLOP/s; only ``label_gb`` is what the vendor prints on the box.
+``gpus/*.json`` hold a record per card by key, ``instances/*.jsonl`` an instance per line, ``models/index.jsonl`` a
+model per line beside one config.json each. The architecture of a card is derived from its key. Units are SI: bytes,
+bytes/s, FLOP/s; only ``label_gb`` is what the vendor prints on the box.
 """
 
 from __future__ import annotations

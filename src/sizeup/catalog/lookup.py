@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sizeup.catalog.loader import model_config, model_records
@@ -86,7 +86,7 @@ def name_tokens(name: str) -> Tokens:
 
 
 def _record(data: dict[str, Any], *, note: str = "") -> ModelRecord:
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     return ModelRecord(**fields, alias_note=note)
 
 
@@ -135,9 +135,9 @@ def _choose(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
     return min(found, key=lambda data: (len(data["name"]), data["name"]))
 
 
-def _note(name: str, data: dict[str, Any], *, choice: int) -> str:
+def _note(name: str, data: dict[str, Any], *, alone: bool) -> str:
     short = name.rpartition("/")[2]
-    if name_tokens(short) == name_tokens(data["name"].rpartition("/")[2]) and choice == 1:
+    if name_tokens(short) == name_tokens(data["name"].rpartition("/")[2]) and alone:
         return ""
     return f'"{name}" is read as {data["name"]}'
 
@@ -156,7 +156,7 @@ def find_model(name: str) -> ModelRecord:
         found = _matching(records, name, matches)
         if found:
             data = _choose(name, found)
-            return _record(data, note=_note(name, data, choice=len(found)))
+            return _record(data, note=_note(name, data, alone=len(found) == 1))
     raise UserError(f'no model of the catalog is called "{name}"', nearest=_nearest(name, records))
 
 
@@ -222,8 +222,3 @@ def list_models(
         (lambda r: (r.parameters or 0, r.name)) if sort == "parameters" else (lambda r: r.name.lower())
     )
     return tuple(sorted(kept, key=key))
-
-
-def without_note(record: ModelRecord) -> ModelRecord:
-    """Return the record as the catalog holds it, without how its name was read."""
-    return replace(record, alias_note="")
