@@ -153,6 +153,11 @@ class Config:
         self._children.append(child)
         return child
 
+    def assume(self, defaults: Mapping[str, Any]) -> None:
+        """Take ``defaults`` for absent keys, where transformers has no class for the model type."""
+        if defaults:
+            self.defaults = {**defaults, **self.defaults}
+
     def ignore(self, *names: str) -> None:
         """Mark keys as understood although they change no size here."""
         self._read.update(self._names(names))

@@ -6,10 +6,22 @@ Source: transformers 5.23 ``modeling_llama.py`` and the modeling files of the ty
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from sizeup.errors import UserError
 from sizeup.llm.architecture import Architecture, Block, Layer, Tensor, layer_of
-from sizeup.llm.blocks import attention, fused_attention, fused_mlp, gated_mlp, head, norm, plain_mlp, table, vector
+from sizeup.llm.blocks import (
+    attention,
+    fused_attention,
+    fused_mlp,
+    gated_mlp,
+    head,
+    mixture,
+    norm,
+    plain_mlp,
+    table,
+    vector,
+)
 from sizeup.llm.config import Config
 from sizeup.llm.families.common import attention_dims
 from sizeup.llm.families.dense_traits import TRAITS, Switch, Traits
@@ -38,11 +50,11 @@ def build_with(config: Config, traits: Traits) -> Architecture:
         hidden_size=hidden,
         vocabulary_size=vocabulary,
         max_positions=config.optional_integer("max_position_embeddings"),
-        embedding=table("embed_tokens", vocabulary, hidden),
+        embedding=table(traits.ends[0], vocabulary, hidden),
         layers=tuple(made[window] for window in windows),
         head=(
-            *scaled_norm(traits, traits.final_norm, hidden),
-            *head(hidden, vocabulary, tied=tied, bias=traits.head_bias),
+            *(scaled_norm(traits, traits.final_norm, hidden) if traits.final_norm else ()),
+            *head(hidden, vocabulary, tied=tied, bias=traits.head_bias, name=traits.ends[1]),
         ),
         tied_embeddings=tied,
     )
@@ -87,22 +99,29 @@ def attention_block(config: Config, traits: Traits, window: int | None) -> Block
     heads, kv_heads, head_dim = heads_of(config, traits)
     bias = switched(config, traits.bias)
     output_bias = bias if traits.output_bias is None else switched(config, traits.output_bias)
-    dims = {"hidden": hidden, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "window": window}
+    prefix = traits.attention_prefix
+    dims: dict[str, Any] = {
+        "hidden": hidden,
+        "heads": heads,
+        "kv_heads": kv_heads,
+        "head_dim": head_dim,
+        "window": window,
+    }
     if traits.fused_qkv:
         names = (traits.fused_qkv, traits.attention_names[3])
-        block = fused_attention(**dims, bias=bias, output_bias=output_bias, prefix="self_attn", names=names)  # type: ignore[arg-type]
+        block = fused_attention(**dims, bias=bias, output_bias=output_bias, prefix=prefix, names=names)
     else:
-        block = attention(**dims, bias=bias, output_bias=output_bias, names=traits.attention_names)  # type: ignore[arg-type]
+        block = attention(**dims, bias=bias, output_bias=output_bias, prefix=prefix, names=traits.attention_names)
     if traits.square_output:
         block = replace(block, tensors=tuple(square(tensor, hidden) for tensor in block.tensors))
     extras = qk_norms(config, traits, (heads, kv_heads, head_dim))
     if traits.sub_norm:
-        extras += norm(f"self_attn.{traits.sub_norm}", hidden)
+        extras += norm(f"{prefix}.{traits.sub_norm}", hidden)
     if traits.sinks:
-        extras += vector("self_attn.sinks", heads, part="attention")
+        extras += vector(f"{prefix}.sinks", heads, part="attention")
     if traits.lambdas:
         for name in ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2"):
-            extras += vector(f"self_attn.{name}", head_dim, part="attention")
+            extras += vector(f"{prefix}.{name}", head_dim, part="attention")
     return block + Block(extras)
 
 
@@ -120,7 +139,7 @@ def qk_norms(config: Config, traits: Traits, dims: tuple[int, int, int]) -> tupl
     return tuple(
         tensor
         for name, size in zip(traits.qk_norm_names, sizes, strict=True)
-        for tensor in norm(f"self_attn.{name}", size, bias=traits.qk_norm_bias)
+        for tensor in norm(f"{traits.attention_prefix}.{name}", size, bias=traits.qk_norm_bias)
     )
 
 
@@ -128,13 +147,17 @@ def mlp_block(config: Config, traits: Traits) -> Block:
     """Return the MLP of one layer."""
     hidden, intermediate = config.integer("hidden_size"), config.integer("intermediate_size")
     bias = switched(config, traits.mlp_bias)
-    if traits.mlp == "plain":
-        up, down = traits.mlp_names
-        block = plain_mlp(hidden=hidden, intermediate=intermediate, bias=bias, names=(up, down))
+    sizes: dict[str, Any] = {"hidden": hidden, "intermediate": intermediate}
+    if traits.mlp == "mixture":
+        experts, top_k = config.integer("num_experts"), config.integer("num_experts_per_tok")
+        block = mixture(**sizes, experts=experts, top_k=top_k, expert_bias=bias)
+    elif traits.mlp == "plain":
+        block = plain_mlp(**sizes, bias=bias, names=(traits.mlp_names[0], traits.mlp_names[1]))
     elif traits.mlp == "fused":
-        block = fused_mlp(hidden=hidden, intermediate=intermediate, bias=bias)
+        block = fused_mlp(**sizes, bias=bias)
     else:
-        block = gated_mlp(hidden=hidden, intermediate=intermediate, bias=bias)
+        gate, up, down = traits.mlp_names or ("gate_proj", "up_proj", "down_proj")
+        block = gated_mlp(**sizes, bias=bias, names=(gate, up, down))
     if traits.mlp_sub_norm:
         block += Block(norm(f"mlp.{traits.mlp_sub_norm}", intermediate))
     activation = config.text("hidden_act", "hidden_activation", default=traits.activation)

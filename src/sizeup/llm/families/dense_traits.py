@@ -26,8 +26,9 @@ class Traits:
         sub_norm, mlp_sub_norm: a norm before the output projection or before the down projection (BitNet).
         lambdas: four learned vectors per layer (differential attention).
         sinks: one learned attention sink per head (granite_swa).
-        mlp, mlp_names: gated (three matrices), fused (gate and up as one), or plain (two matrices).
+        mlp, mlp_names: gated (three matrices), fused (gate and up as one), plain (two), or a mixture of experts.
         norms, norm_bias, norm_scale: the layer's norms; shifted (LayerNorm) or without any weight (OLMo).
+        ends: what the checkpoint calls the embedding and the head.
         activation: the activation that the class assumes, where it has weights of its own.
         norms_if, extra_norms: more norms where a key says so; ``norms_unless``: only the first norm where it says so.
         windows: rule for layers without ``layer_types``, see ``windows_by_rule``; ``pattern`` is its period.
@@ -36,6 +37,7 @@ class Traits:
     bias: Switch = "attention_bias"
     output_bias: Switch | None = None
     fused_qkv: str = ""
+    attention_prefix: str = "self_attn"
     attention_names: tuple[str, str, str, str] = ("q_proj", "k_proj", "v_proj", "o_proj")
     own_head_dim: bool = True
     strict_heads: bool = False
@@ -47,7 +49,7 @@ class Traits:
     square_output: bool = False
     sinks: bool = False
     lambdas: bool = False
-    mlp: Literal["gated", "fused", "plain"] = "gated"
+    mlp: Literal["gated", "fused", "plain", "mixture"] = "gated"
     mlp_bias: Switch = False
     mlp_names: tuple[str, ...] = ()
     mlp_sub_norm: str = ""
@@ -59,8 +61,9 @@ class Traits:
     norm_bias: bool = False
     norm_scale: bool = True
     final_norm: str = "norm"
+    ends: tuple[str, str] = ("embed_tokens", "lm_head")
     head_bias: bool = False
-    windows: Literal["every", "late", "full_last", "full_first", "none", "no_rope"] = "every"
+    windows: str = "every"
     pattern: int = 0
 
 
