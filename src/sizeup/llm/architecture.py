@@ -68,6 +68,7 @@ class Mixer:
     ``attention``: ``heads`` queries of ``key_dim`` over ``kv_heads`` keys, values of ``value_dim``; ``window``
     limits how far back a token looks. ``latent_dim`` > 0 marks multi-head latent attention (what is cached).
     ``over`` "encoder" is cross attention: its keys are an encoder's output, not the running text.
+    ``stride`` > 1: keys are ``stride`` tokens compressed into one; ``top_k_tokens`` then counts compressed keys.
     ``recurrent`` and ``convolution``: ``state_elements`` numbers updated by every token.
     """
 
@@ -79,6 +80,7 @@ class Mixer:
     window: int | None = None
     latent_dim: int = 0
     top_k_tokens: int | None = None
+    stride: int = 1
     state_elements: int = 0
     causal: bool = True
     over: Literal["tokens", "encoder"] = "tokens"
@@ -94,6 +96,7 @@ class TokenCache:
         window: most tokens that a query can see, itself included; None for all. ``transformers`` keeps one less.
         chunk: True when ``window`` is a chunk (Llama 4) rather than a sliding window.
         stride: tokens per cached entry (compressed attention).
+        remainder: keeps the tokens after the last full ``stride`` instead, which wait to be compressed.
         of: "tokens" for the running text, "encoder" for cross attention (its length is the encoder's).
         dtype: fixed storage dtype, or None to follow the cache dtype that was asked for.
     """
@@ -105,6 +108,7 @@ class TokenCache:
     window: int | None = None
     chunk: bool = False
     stride: int = 1
+    remainder: bool = False
     of: Literal["tokens", "encoder"] = "tokens"
     dtype: str | None = None
 
@@ -119,10 +123,12 @@ class StateCache:
     """Numbers that one layer keeps for a sequence whatever its length: convolution and recurrent states.
 
     ``dtype`` None follows the cache dtype; recurrent states are often float32 whatever the model's dtype.
+    ``after`` is the number of tokens before which nothing is kept yet.
     """
 
     name: str
     elements: int
+    after: int = 0
     dtype: str | None = None
 
 

@@ -6,6 +6,8 @@ output feature. Names are module paths inside the layer as the checkpoint spells
 
 from __future__ import annotations
 
+from typing import Any
+
 from sizeup.errors import UserError
 from sizeup.llm.architecture import Block, Cache, Kind, Mixer, Part, Tensor, TokenCache, Use
 
@@ -159,9 +161,10 @@ def latent_attention(
     value_dim: int,
     bias: bool = False,
     window: int | None = None,
+    top_k_tokens: int | None = None,
     prefix: str = "self_attn",
 ) -> Block:
-    """Return multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): low-rank queries, one cached latent per token."""
+    """Return multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): one cached latent per token."""
     key_dim = nope_dim + rope_dim
     tensors: tuple[Tensor, ...] = ()
     if q_rank:
@@ -172,13 +175,9 @@ def latent_attention(
         tensors += linear(f"{prefix}.q_proj", use="query", part="attention", out=heads * key_dim, into=hidden)
     tensors += (
         *linear(
-            f"{prefix}.kv_a_proj_with_mqa",
-            use="latent_down",
-            part="attention",
-            out=kv_rank + rope_dim,
-            into=hidden,
+            f"{prefix}.kv_a_proj_with_mqa", use="latent_down", part="attention", out=kv_rank + rope_dim, into=hidden,
             bias=bias,
-        ),
+        ),  # fmt: skip
         *norm(f"{prefix}.kv_a_layernorm", kv_rank),
         *linear(
             f"{prefix}.kv_b_proj", use="latent_up", part="attention", out=heads * (nope_dim + value_dim), into=kv_rank
@@ -187,7 +186,7 @@ def latent_attention(
     )
     mixer = Mixer(
         kind="attention", heads=heads, kv_heads=heads, key_dim=key_dim, value_dim=value_dim, window=window,
-        latent_dim=kv_rank + rope_dim,
+        latent_dim=kv_rank + rope_dim, top_k_tokens=top_k_tokens,
     )  # fmt: skip
     kept = TokenCache(name="latent", heads=1, key_dim=kv_rank, value_dim=rope_dim, window=window)
     return Block(tensors, (mixer,), (kept,))
@@ -268,33 +267,32 @@ def mixture(
     intermediate: int,
     shared_intermediate: int = 0,
     shared_gate: bool = False,
+    shared_bias: bool = False,
     router_bias: bool = False,
     expert_bias: bool = False,
     gated: bool = True,
+    fused: bool = False,
     prefix: str = "mlp",
     router: str = "gate",
     shared: str = "shared_experts",
+    names: tuple[str, ...] | None = None,
 ) -> Block:
     """Return a mixture of experts: router, routed experts (``top_k`` of them active), optional shared expert.
 
     ``shared_intermediate`` is the total width of the shared experts; ``shared_gate`` adds Qwen's one-row gate.
+    Experts are ``gated``, with gate and up as one matrix where ``fused``; ``names`` are the expert's matrices.
     """
     if not 1 <= top_k <= experts:
         raise UserError(f"a token cannot use {top_k} of {experts} experts")
-    many = {"hidden": hidden, "intermediate": intermediate, "prefix": f"{prefix}.experts", "part": "experts"}
-    many |= {"copies": experts, "active": top_k, "bias": expert_bias}
+    many: dict[str, Any] = {"hidden": hidden, "intermediate": intermediate, "prefix": f"{prefix}.experts"}
+    many |= {"part": "experts", "copies": experts, "active": top_k, "bias": expert_bias}
+    many |= {"names": names} if names else {}
+    make: Any = (fused_mlp if fused else gated_mlp) if gated else plain_mlp
     block = Block(linear(f"{prefix}.{router}", use="router", part="router", out=experts, into=hidden, bias=router_bias))
-    block += gated_mlp(**many) if gated else plain_mlp(**many)  # type: ignore[arg-type]
+    block += make(**many)
     if shared_intermediate:
-        wide = {
-            "hidden": hidden,
-            "intermediate": shared_intermediate,
-            "prefix": f"{prefix}.{shared}",
-            "part": "shared_experts",
-        }
-        block += gated_mlp(**wide) if gated else plain_mlp(**wide)  # type: ignore[arg-type]
-        if shared_gate:
-            block += Block(
-                linear(f"{prefix}.shared_expert_gate", use="router", part="shared_experts", out=1, into=hidden)
-            )
+        wide = {"hidden": hidden, "intermediate": shared_intermediate, "bias": shared_bias}
+        block += make(**wide, prefix=f"{prefix}.{shared}", part="shared_experts")
+    if shared_gate:
+        block += Block(linear(f"{prefix}.shared_expert_gate", use="router", part="shared_experts", out=1, into=hidden))
     return block

@@ -11,6 +11,9 @@ from sizeup.errors import UserError, nearest_names
 from sizeup.llm.config import Config
 from sizeup.llm.families.common import layer_types
 
+NEED_A_FLAG = ("late", "used", "early")
+"""Rules of classes that forget ``sliding_window`` unless ``use_sliding_window`` is set."""
+
 KINDS = ("full_attention", "sliding_attention")
 """Layer types that a plain decoder can have."""
 
@@ -20,7 +23,8 @@ def layer_windows(config: Config, rule: str, pattern: int = 0) -> list[int | Non
 
     ``rule`` is for configurations without ``layer_types``: "every" layer slides once a window is set, "late" layers
     do (Qwen), the last or first of each ``pattern`` layers is full, layers without rotary positions slide
-    ("no_rope"), or "none" does.
+    ("no_rope"), or "none" does. Mixtures add: every layer once used, "early" even layers (Qwen2-MoE), layers "from" an
+    index on (dots.llm1), all but every n-th layer ("global_every").
     """
     layers = config.integer("num_hidden_layers")
     kinds = layer_kinds(config, layers)
@@ -51,7 +55,7 @@ def window_size(config: Config, rule: str) -> int | None:
     """Return the tokens that a query in a sliding layer can see, itself included; None where nothing slides."""
     window = config.optional_integer("sliding_window") or None
     config.ignore("sliding_window_size")  # Gemma 2 publishes both spellings; the class reads "sliding_window"
-    if rule == "late" and not config.flag("use_sliding_window"):
+    if rule in NEED_A_FLAG and not config.flag("use_sliding_window"):
         return None
     if window and config.model_type == "gemma3_text" and config.flag("use_bidirectional_attention"):
         return window // 2 + 1  # half to either side
@@ -104,6 +108,27 @@ def _no_rope(config: Config, pattern: int) -> Slides:
     return lambda index: used and (not listed[index] if listed else (index + 1) % interval == 0)
 
 
+def _used(config: Config, pattern: int) -> Slides:
+    used = config.flag("use_sliding_window")
+    return lambda index: used
+
+
+def _early(config: Config, pattern: int) -> Slides:
+    last = config.integer("max_window_layers", minimum=0)
+    used = config.flag("use_sliding_window")
+    return lambda index: used and index % 2 == 0 and index < last
+
+
+def _from(config: Config, pattern: int) -> Slides:
+    first = config.integer("max_window_layers", minimum=0)
+    return lambda index: index >= first
+
+
+def _global_every(config: Config, pattern: int) -> Slides:
+    period = config.integer("global_attn_every_n_layers")
+    return lambda index: (index + 1) % period != 0
+
+
 RULES: dict[str, Callable[[Config, int], Slides]] = {
     "every": _every,
     "none": _none,
@@ -111,4 +136,8 @@ RULES: dict[str, Callable[[Config, int], Slides]] = {
     "full_last": _full_last,
     "full_first": _full_first,
     "no_rope": _no_rope,
+    "used": _used,
+    "early": _early,
+    "from": _from,
+    "global_every": _global_every,
 }

@@ -1,0 +1,122 @@
+"""The MLPs of a mixture-of-experts model: routed and shared experts, and the dense layers between them.
+
+Source: transformers 5.23, the sparse blocks of ``modeling_<type>.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sizeup.llm.architecture import Block
+from sizeup.llm.blocks import fused_mlp, gated_mlp, mixture, norm, vector
+from sizeup.llm.config import Config
+from sizeup.llm.families.dense import switched
+from sizeup.llm.families.dense_traits import Switch
+from sizeup.llm.families.moe_layers import EXPERT_KEYS
+
+TOP_K_KEYS = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "moe_top_k", "top_k_experts")
+SHARED_KEYS = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experts:
+    """How the MLPs of a mixture are laid out.
+
+    Attributes:
+        layers: rule of ``moe_layers`` for which layers are mixtures.
+        width, dense_width: keys of the width of an expert, and of a dense layer.
+        shared: "" none, "count" (number of shared experts x width), "width" (one as wide as a routed one), or the key
+            of their width; ``shared_times_count`` multiplies that by their number.
+        bias: of dense and shared MLPs.
+        score_bias: name of a routing bias that is a parameter (elsewhere it is a buffer, which is not counted).
+        fused, dense_fused: gate and up are one matrix, in the experts or in dense and shared MLPs.
+        after_norm: name of a norm behind the experts.
+        prefix, router, shared_name, names: module names in the checkpoint.
+    """
+
+    layers: str = "all"
+    width: str = "moe_intermediate_size"
+    dense_width: str = "intermediate_size"
+    shared: str = ""
+    shared_times_count: bool = False
+    shared_gate: bool = False
+    bias: Switch = False
+    router_bias: bool = False
+    expert_bias: bool = False
+    score_bias: str = ""
+    fused: bool = False
+    dense_fused: bool = False
+    after_norm: str = ""
+    prefix: str = "mlp"
+    router: str = "gate"
+    shared_name: str = "shared_experts"
+    names: tuple[str, ...] | None = None
+
+
+def top_k_of(config: Config, experts: int) -> int:
+    """Return the routed experts that a token uses; all where the configuration does not say."""
+    return config.optional_integer(*TOP_K_KEYS, minimum=1) or experts
+
+
+def remarks(config: Config) -> tuple[str, ...]:
+    """Return what had to be assumed about the experts."""
+    if config.optional_integer(*TOP_K_KEYS) is None:
+        return (f'"{TOP_K_KEYS[0]}" is not given; every expert is taken as active',)
+    return ()
+
+
+def expert_count(config: Config) -> int:
+    """Return the routed experts of a layer; DeepSeek-V3.2's class lets ``num_experts`` win."""
+    return config.integer(*EXPERT_KEYS)
+
+
+def shared_width(config: Config, traits: Experts) -> int:
+    """Return the width of all shared experts together."""
+    if not traits.shared:
+        return 0
+    count = config.optional_integer(*SHARED_KEYS, default=0) or 0
+    if traits.shared == "count":
+        return count * config.integer(traits.width)
+    if traits.shared == "width":
+        return config.integer(traits.width)
+    width = config.optional_integer(traits.shared) or 0
+    return width * count if traits.shared_times_count else width
+
+
+def mixture_block(config: Config, traits: Experts) -> Block:
+    """Return the router and the experts of one layer."""
+    hidden, experts = config.integer("hidden_size"), expert_count(config)
+    shared, bias = shared_width(config, traits), switched(config, traits.bias)
+    block = mixture(
+        hidden=hidden,
+        experts=experts,
+        top_k=top_k_of(config, experts),
+        intermediate=config.integer(traits.width),
+        shared_intermediate=0 if traits.dense_fused else shared,
+        shared_gate=traits.shared_gate,
+        shared_bias=bias,
+        router_bias=traits.router_bias,
+        expert_bias=traits.expert_bias,
+        fused=traits.fused,
+        prefix=traits.prefix,
+        router=traits.router,
+        shared=traits.shared_name,
+        names=traits.names,
+    )
+    if traits.dense_fused and shared:
+        name = f"{traits.prefix}.{traits.shared_name}"
+        block += fused_mlp(hidden=hidden, intermediate=shared, bias=bias, prefix=name, part="shared_experts")
+    extras = vector(f"{traits.prefix}.{traits.score_bias}", experts, part="router") if traits.score_bias else ()
+    extras += norm(f"{traits.prefix}.{traits.after_norm}", hidden) if traits.after_norm else ()
+    return block + Block(extras)
+
+
+def dense_block(config: Config, traits: Experts) -> Block:
+    """Return the MLP of a layer that is not a mixture."""
+    make = fused_mlp if traits.dense_fused else gated_mlp
+    return make(
+        hidden=config.integer("hidden_size"),
+        intermediate=config.integer(traits.dense_width),
+        bias=switched(config, traits.bias),
+        prefix=traits.prefix if traits.prefix != "block_sparse_moe" else "mlp",
+    )
