@@ -24,7 +24,6 @@ CATALOG = HERE.parent / "src" / "sizeup" / "catalog"
 EXTRA: dict[str, Any] = tomllib.loads((HERE / "import_catalog.toml").read_text("utf-8"))
 GIB, MIB, GB = 2**30, 2**20, 10**9
 UNITS = {"GiB": GIB, "MiB": MIB, "B": 1}
-READ_DATE = "2026-11-23"
 GPU_FILES = {"nvidia": "nvidia", "amd": "amd", "apple": "apple"}
 RATES = {
     "fp32": "fp32_tflops", "tf32": "tf32_tflops", "bf16": "bf16_tflops", "fp16": "fp16_tflops",
@@ -220,7 +219,7 @@ def instance_record(row: Mapping[str, str]) -> dict[str, Any]:
     if row["gpu"] in ("a10g", "l4", "l40s") and row["cloud"] == "aws" and row["gpu_count"] != "0":
         gpu_memory = {"22.35": 24 * GB, "44.7": 48 * GB}[row["gpu_mem_gib_each"]]
     slices = {"2.79": 1 / 8, "5.59": 1 / 4, "11.18": 1 / 2}
-    undated = row["date"] == "unknown"
+    read = re.search(r"read (\d{4}-\d\d-\d\d)", row["source"])
     record = {
         "name": row["instance"],
         "cloud": row["cloud"],
@@ -235,8 +234,8 @@ def instance_record(row: Mapping[str, str]) -> dict[str, Any]:
         "region": row["region"],
         "spot_usd_per_hour": scaled(row["spot_usd_per_hour"], 1),
         "spot_region": row["spot_region"],
-        "date": "" if undated else row["date"],
-        "read": READ_DATE if undated else "",
+        "date": "" if row["date"] == "unknown" else row["date"],
+        "read": read.group(1) if read else "",
         **instance_sources(row),
     }
     return {name: value for name, value in record.items() if value not in (None, "")}
@@ -270,6 +269,7 @@ def model_record(row: Mapping[str, str], config: Mapping[str, Any]) -> dict[str,
         "config": row["schema"] == "hf-unverified",
     }
     keys = source_keys(row["source"])
+    counted, counted_by = EXTRA["counted"].get(row["model"], (row["param_count_computed"], row["computed_how"]))
     record = {
         "name": row["model"],
         "file": row["file"],
@@ -277,8 +277,8 @@ def model_record(row: Mapping[str, str], config: Mapping[str, Any]) -> dict[str,
         "model_type": config["model_type"],
         "kind": row["schema"],
         "trust": TRUST.get(row["schema"], "unverified"),
-        "counted_parameters": int(row["param_count_computed"]) if row["param_count_computed"] else None,
-        "counted_by": row["computed_how"],
+        "counted_parameters": int(counted) if counted else None,
+        "counted_by": counted_by,
         "published_parameters": published,
         "published_source": "model_card" if published else "",
         "tokens_trained": tokens,

@@ -206,19 +206,19 @@ def list_models(
     if trust and trust not in TRUST:
         raise UserError(f'"{trust}" is no trust mark', nearest=nearest_names(trust, TRUST) or tuple(TRUST))
     words = text.lower().split()
-    kept = []
-    for data in model_records():
-        record = _record(data)
-        haystack = " ".join((record.name, *record.aliases, record.model_type)).lower()
-        size = record.parameters
+    limit = float("inf") if max_parameters is None else max_parameters
+
+    def passes(data: dict[str, Any]) -> bool:
+        size = data.get("counted_parameters") or data.get("published_parameters")
         bounded = bool(min_parameters) or max_parameters is not None
-        if not all(word in haystack for word in words) or (trust and record.trust != trust):
-            continue
-        if (model_type and record.model_type != model_type) or (bounded and size is None):
-            continue
-        if size is None or (size >= min_parameters and (max_parameters is None or size <= max_parameters)):
-            kept.append(record)
-    key: Callable[[ModelRecord], Any] = (
-        (lambda r: (r.parameters or 0, r.name)) if sort == "parameters" else (lambda r: r.name.lower())
-    )
-    return tuple(sorted(kept, key=key))
+        if bounded and (size is None or not min_parameters <= size <= limit):
+            return False
+        if (trust and data["trust"] != trust) or (model_type and data["model_type"] != model_type):
+            return False
+        names = " ".join((data["name"], *data.get("aliases", ()), data["model_type"])).lower()
+        return all(word in names for word in words)
+
+    records = [_record(data) for data in model_records() if passes(data)]
+    if sort == "parameters":
+        return tuple(sorted(records, key=lambda record: (record.parameters or 0, record.name)))
+    return tuple(sorted(records, key=lambda record: record.name.lower()))

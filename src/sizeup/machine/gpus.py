@@ -197,15 +197,19 @@ def list_gpus(
 
     if sort not in SORTS:
         raise UserError(f'GPUs cannot be sorted by "{sort}"', hint=f"sort by {', '.join(SORTS)}")
-    offers, words, kept = cheapest_by_gpu(), text.lower().split(), []
-    for key in gpu_records():
-        row = GpuRow(gpu=gpu(key), cheapest=offers.get(key))
-        card, price = row.gpu, row.usd_per_gpu_hour
-        haystack = " ".join((key, card.name, card.vendor, card.architecture, *card.aliases)).lower()
-        if not all(word in haystack for word in words) or card.memory_bytes < min_memory_bytes:
-            continue
-        if (vendor and card.vendor != vendor.lower()) or (card.legacy and not legacy):
-            continue
-        if max_usd_per_gpu_hour is None or (price is not None and price <= max_usd_per_gpu_hour):
-            kept.append(row)
+    offers, words = cheapest_by_gpu(), text.lower().split()
+    limit = float("inf") if max_usd_per_gpu_hour is None else max_usd_per_gpu_hour
+
+    def passes(key: str, data: Mapping[str, Any]) -> bool:
+        if data["memory_bytes"] < min_memory_bytes or (vendor and data["vendor"] != vendor.lower()):
+            return False
+        if data.get("legacy") and not legacy:
+            return False
+        price = offers[key].usd_per_gpu_hour if key in offers else None
+        if max_usd_per_gpu_hour is not None and (price is None or price > limit):
+            return False
+        names = " ".join((key, data["name"], data["vendor"], data["architecture"], *data.get("aliases", ()))).lower()
+        return all(word in names for word in words)
+
+    kept = [GpuRow(gpu=gpu(key), cheapest=offers.get(key)) for key, data in gpu_records().items() if passes(key, data)]
     return tuple(sorted(kept, key=SORTS[sort]))

@@ -20,8 +20,8 @@ class Instance:
 
     ``gpu_memory_bytes`` is what the cloud states for one card; ``usable_gpu_memory_bytes`` is bounded by what the
     driver gives. ``gpu_fraction`` is below 1 where a slice of a card is rented. An empty ``date`` means that the
-    source dates nothing (``read`` is then when it was read). ``unverified`` names the doubtful parts; "shape" means
-    cards, memory and processors.
+    source dates nothing (``read``, where known, is when it was read). ``unverified`` names the doubtful parts;
+    "shape" means cards, memory and processors.
     """
 
     name: str
@@ -132,19 +132,20 @@ def list_instances(
     """
     if sort not in SORTS:
         raise UserError(f'instances cannot be sorted by "{sort}"', hint=f"sort by {', '.join(SORTS)}")
-    words, kept = text.lower().split(), []
-    for data in instance_records():
-        instance = _instance(data)
-        haystack = f"{instance.name} {instance.cloud} {instance.gpu_key}".lower()
-        if not all(word in haystack for word in words) or (cloud and instance.cloud != cloud.lower()):
-            continue
-        if (gpu and instance.gpu_key != gpu) or instance.gpus < min_gpus or (priced_only and not instance.priced):
-            continue
-        price = instance.usd_per_hour
-        affordable = max_usd_per_hour is None or (price is not None and price <= max_usd_per_hour)
-        if instance.memory_bytes >= min_memory_bytes and affordable:
-            kept.append(instance)
-    return tuple(sorted(kept, key=SORTS[sort]))
+    words = text.lower().split()
+
+    def passes(data: Mapping[str, Any]) -> bool:
+        price, dated = data.get("usd_per_hour"), bool(data.get("date"))
+        if (cloud and data["cloud"] != cloud.lower()) or (gpu and data["gpu"] != gpu) or data["gpus"] < min_gpus:
+            return False
+        if priced_only and (price is None or not dated):
+            return False
+        if max_usd_per_hour is not None and (price is None or price > max_usd_per_hour):
+            return False
+        names = f"{data['name']} {data['cloud']} {data['gpu']}".lower()
+        return data["gpus"] * data["gpu_memory_bytes"] >= min_memory_bytes and all(word in names for word in words)
+
+    return tuple(sorted((_instance(data) for data in instance_records() if passes(data)), key=SORTS[sort]))
 
 
 def cheapest_instances(
