@@ -6,16 +6,16 @@ engine really takes beside them is the business of serving.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sizeup.errors import UserError
 from sizeup.estimate import Estimate
 from sizeup.llm.cache import cache_total
-from sizeup.llm.formats import format_named
-from sizeup.machine import Cluster, Gpu, Instance, find_gpu, list_gpus, list_instances
+from sizeup.llm.formats import weight_formats
+from sizeup.machine import Cluster, Gpu, Instance, cheapest_instances, find_gpu, list_gpus
 from sizeup.sizing import Model
 
 USABLE_SHARE = 0.9
@@ -101,9 +101,9 @@ class Card:
         return [self.model.parameters_by_part, weights, *([cache] if cache else []), *self.states]
 
 
-def usable_bytes(gpu: Gpu, gpus: int = 1) -> int:
-    """Return the bytes of ``gpus`` cards that weights and cache may take."""
-    return int(gpu.memory_bytes * USABLE_SHARE) * gpus
+def usable_bytes(memory_bytes: int) -> int:
+    """Return the bytes of a card's memory that weights and cache may take."""
+    return int(memory_bytes * USABLE_SHARE)
 
 
 def divides(model: Model, gpus: int) -> bool:
@@ -117,26 +117,52 @@ def divides(model: Model, gpus: int) -> bool:
 
 def fewest_gpus(model: Model, need_bytes: int, gpu: Gpu, *, most: int = 1024) -> int | None:
     """Return the fewest GPUs that hold ``need_bytes`` and divide the model, or None beyond ``most``."""
-    start = max(1, math.ceil(need_bytes / usable_bytes(gpu)))
+    start = max(1, math.ceil(need_bytes / usable_bytes(gpu.memory_bytes)))
     return next((count for count in range(start, most + 1) if divides(model, count)), None)
 
 
-def smallest_gpu(need_bytes: int, gpus: Sequence[Gpu]) -> Gpu | None:
-    """Return the GPU with the least memory that holds ``need_bytes`` alone; the newest among equals."""
-    holding = [gpu for gpu in gpus if usable_bytes(gpu) >= need_bytes]
-    return min(holding, key=lambda gpu: (gpu.memory_bytes, -gpu.year, gpu.key), default=None)
+LEAST_CAPABILITY = 7.5
+"""Least NVIDIA compute capability that the common engines still support ([vllm_gpu])."""
 
 
-def cheapest_instance(model: Model, need_bytes: int) -> Instance | None:
-    """Return the cheapest priced instance whose GPUs hold ``need_bytes`` and divide the model."""
+def runs(gpu: Gpu, format: str) -> bool:
+    """Return whether a card has hardware for the format's products and is supported by today's engines.
+
+    Formats whose weights are unpacked before the product (GGUF, 4-bit integers, NF4) run on any such card.
+    """
+    known = weight_formats().get(format)
+    needed = max(LEAST_CAPABILITY, known.compute_capability if known else 0.0)
+    return bool(gpu.compute_capability) and float(gpu.compute_capability) >= needed
+
+
+@functools.cache
+def _offered_gpus() -> tuple[Gpu, ...]:
+    cards = [row.gpu for row in list_gpus(vendor="nvidia", legacy=False) if not row.gpu.is_unverified("memory_bytes")]
+    return tuple(sorted(cards, key=lambda gpu: (gpu.memory_bytes, -gpu.year, gpu.key)))
+
+
+def smallest_gpu(need_bytes: int, format: str) -> Gpu | None:
+    """Return the current NVIDIA card with the least memory that holds ``need_bytes`` alone and runs the format."""
+    return next(
+        (gpu for gpu in _offered_gpus() if usable_bytes(gpu.memory_bytes) >= need_bytes and runs(gpu, format)), None
+    )
+
+
+@functools.cache
+def _offered_instances() -> tuple[tuple[Instance, Gpu], ...]:
+    cards = {card.key: card for card in (row.gpu for row in list_gpus())}
+    return tuple((instance, cards[instance.gpu_key]) for instance in cheapest_instances(0))
+
+
+def cheapest_holding(model: Model, need_bytes: int, format: str) -> Instance | None:
+    """Return the cheapest dated offer whose cards hold ``need_bytes``, divide the model and run the format."""
     return next(
         (
             instance
-            for instance in list_instances(sort="price")
-            if instance.usd_per_hour
-            and instance.gpus >= 1
-            and int(instance.memory_bytes * USABLE_SHARE) >= need_bytes
+            for instance, gpu in _offered_instances()
+            if usable_bytes(instance.usable_gpu_memory_bytes) * instance.gpus >= need_bytes
             and divides(model, instance.gpus)
+            and (gpu.vendor != "nvidia" or runs(gpu, format))
         ),
         None,
     )
@@ -153,9 +179,9 @@ def placement(model: Model, format: str | None, *, context: int, sequences: int,
         format=format or model.default_format,
         weights=weights,
         cache=cache,
-        smallest_gpu=smallest_gpu(need, list_gpus(vendor="nvidia", data_center_or_desktop=True)),
+        smallest_gpu=smallest_gpu(need, format or model.default_format),
         common_gpus=fewest_gpus(model, need, find_gpu(COMMON_GPU)),
-        instance=cheapest_instance(model, need),
+        instance=cheapest_holding(model, need, format or model.default_format),
     )
 
 
@@ -176,7 +202,7 @@ def verdict(
 ) -> Verdict:
     """Return whether one format fits a cluster, the largest context for one sequence and the most sequences."""
     weights = model.weight_bytes(format)
-    budget = usable_bytes(cluster.gpu, cluster.gpus)
+    budget = usable_bytes(cluster.node.memory_bytes) * cluster.gpus
     cache, most_context, most_sequences = None, None, None
     if model.has_layers and model.architecture is not None:
         cache = model.cache_bytes(tokens=context, sequences=sequences, dtype=dtype)
@@ -201,10 +227,8 @@ def changes(model: Model, first: Verdict, cluster: Cluster, *, context: int, seq
     if first.max_context:
         found.append(f"context {first.max_context:,} instead of {context:,}")
     for name in LADDER:
-        if format_named(name).bits_per_weight * model.parameters / 8 >= int(first.weights.value):
-            continue
         smaller = verdict(model, name, cluster, context=context, sequences=sequences, dtype=None)
-        if smaller.fits:
+        if smaller.fits and smaller.weights.value < first.weights.value:
             size, free = (f"{value / 2**30:.1f} GiB" for value in (smaller.weights.value, smaller.free_bytes))
             found.append(f"{name} weights: {size}, {free} free")
             break
@@ -212,7 +236,7 @@ def changes(model: Model, first: Verdict, cluster: Cluster, *, context: int, seq
     count = fewest_gpus(model, need, cluster.gpu)
     if count and count > cluster.gpus:
         found.append(f"{count} x {cluster.gpu.name} instead of {cluster.gpus}")
-    instance = cheapest_instance(model, need)
+    instance = cheapest_holding(model, need, first.format)
     if instance:
         found.append(f"{instance.cloud} {instance.name} at ${instance.usd_per_hour:.2f}/h ({instance.date})")
     return tuple(found)

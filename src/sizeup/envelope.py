@@ -19,7 +19,7 @@ from sizeup.estimate import Estimate, leaf, total
 from sizeup.machine import Gpu, Instance, find_gpu, list_instances
 from sizeup.physics import rules
 from sizeup.sizing import Model
-from sizeup.units import GB, GIB, MEGA, format_count, format_gib
+from sizeup.units import GB, GIB, MEGA, PETAFLOP_S_DAY, SECONDS_PER_DAY, format_count, format_gib
 
 FP32_BYTES = 4
 HALF_BYTES = 2
@@ -88,6 +88,8 @@ class InstanceRow:
 
     instance: str
     gpu: str
+    gpu_name: str
+    common: bool
     gpus: int
     memory_bytes: int
     inference_parameters: int
@@ -121,7 +123,7 @@ class Envelope:
             "training_bytes_per_parameter": self.training_bytes_per_parameter.to_dict(),
             "gpu_counts": [asdict(row) for row in self.gpu_counts],
             "petaflop_s_day": {
-                "flops": rules.PETAFLOP_S_DAY,
+                "flops": PETAFLOP_S_DAY,
                 "gpus_at_full_efficiency": [
                     {"gpu": gpu, "dtype": dtype, "gpus": count} for gpu, dtype, count in self.unit_equivalents
                 ],
@@ -220,7 +222,7 @@ def pretraining() -> tuple[Pretraining, ...]:
     for stated in _document()["pretraining"]:
         work = stated["petaflop_s_days"]
         days_of_gpu = rules.gpu_days(
-            work * rules.PETAFLOP_S_DAY, peak_flops_per_second=gpu.peak_flops_per_second["fp16"], utilization=1
+            work * PETAFLOP_S_DAY, peak_flops_per_second=gpu.peak_flops_per_second["fp16"], utilization=1
         )
         reference = table[stated["table_row"]]
         rows.append(
@@ -239,7 +241,7 @@ def pretraining() -> tuple[Pretraining, ...]:
 
 def unit_equivalents(gpus: Sequence[Gpu]) -> tuple[tuple[str, str, float], ...]:
     """Return how many of each GPU deliver one petaflop/s at full efficiency, by number format."""
-    petaflop_s = rules.PETAFLOP_S_DAY / rules.SECONDS_PER_DAY
+    petaflop_s = PETAFLOP_S_DAY / SECONDS_PER_DAY
     rows = []
     for gpu in gpus:
         for dtype in ("fp32", "bf16", "fp16", "fp8"):
@@ -305,10 +307,12 @@ def instance_rows(cloud: str = "aws") -> tuple[InstanceRow, ...]:
 
 
 def _instance_row(instance: Instance, training_bytes: int) -> InstanceRow:
-    memory = instance.memory_bytes
+    memory, card = instance.memory_bytes, find_gpu(instance.gpu_key)
     return InstanceRow(
         instance=instance.name,
         gpu=instance.gpu_key,
+        gpu_name=card.name,
+        common=card.vendor == "nvidia" and not card.legacy and instance.gpu_fraction == 1,
         gpus=instance.gpus,
         memory_bytes=memory,
         inference_parameters=memory // FP32_BYTES,

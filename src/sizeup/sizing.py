@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,7 @@ class Model:
         from sizeup.llm.formats import format_named
 
         bits = format_named(format).bits_per_weight
-        size = -(-round(self.parameters * bits) // 8)
+        size = math.ceil(self.parameters * bits / 8)
         return leaf(
             "weights", size, "bytes", formula="parameters x bits / 8",
             inputs={"parameters": self.parameters, "bits": bits}, sources=("azad2024",),

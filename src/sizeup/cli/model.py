@@ -12,7 +12,7 @@ from sizeup.errors import UserError
 from sizeup.units import parse_tokens
 
 
-class Tokens(click.ParamType):
+class Tokens(click.ParamType[int]):
     """A number of tokens such as 8192, 8k or 1m."""
 
     name = "tokens"

@@ -201,6 +201,9 @@ def card_assumptions(card: Card) -> list[str]:
 
 def _next(card: Card) -> list[str]:
     name = card.model.provenance.where or card.model.name
+    ask = ["--gpu rtx-4090", "--context 32k", "--why"]
     if card.cluster:
-        return [dim(f"ask next:  sizeup {name} --why    sizeup {name} --gpu {card.cluster.gpu.key} --context 32k")]
-    return [dim(f"ask next:  sizeup {name} --gpu rtx-4090    sizeup {name} --why    sizeup envelope {name}")]
+        ask = [f"--gpu {card.cluster.gpus}x{card.cluster.gpu.key} --context 32k", "--why"]
+    return [
+        dim(line) for line in wrap("ask next:  " + "    ".join(f"sizeup {name} {a}" for a in ask), indent=0, hang=11)
+    ]

@@ -62,12 +62,12 @@ def _counts(envelope: Envelope) -> list[str]:
 
 def _instances(instances: Sequence[InstanceRow]) -> list[str]:
     rows = []
-    for row in _one_per_shape(instances):
+    for row in _one_per_shape([row for row in instances if row.common]):
         price = format_dollars(row.usd_per_hour) if row.usd_per_hour else dim("-")
         rows.append(
             [
                 row.instance,
-                f"{row.gpus} x {row.gpu}",
+                f"{row.gpus} x {row.gpu_name}",
                 format_gib(row.memory_bytes),
                 number(format_count(row.inference_parameters)),
                 format_count(row.inference_half_parameters),
@@ -75,9 +75,9 @@ def _instances(instances: Sequence[InstanceRow]) -> list[str]:
                 price,
             ]
         )
-    head = ["", "GPUs", "memory", "store 4 B", "2 B", "train 24 B", "$/h"]
+    head = ["", "GPUs", "memory", "4 B", "2 B", "24 B", "$/h"]
     dates = ", ".join(sorted({row.date for row in instances if row.usd_per_hour}))
-    note = f"cheapest of each GPU count; on-demand us-east-1, {dates}; all of them: sizeup envelope --json"
+    note = f"current NVIDIA cards, the cheapest of each count; us-east-1, {dates}; all {len(instances)}: --json"
     return [*table(rows, head=head, align="<<>>>>>", gap=1), *remark(note)]
 
 
