@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from sizeup import machine
 from sizeup.catalog.loader import gpu_records, instance_records
 from sizeup.errors import UserError
 from sizeup.machine import (
@@ -104,6 +105,18 @@ def test_a_short_name_says_what_it_is_read_as():
     assert "a100-sxm4-40gb" in find_gpu("a100").alias_note
     assert parse_machine("8xa100").notes
     assert find_gpu("a100-sxm4-80gb").alias_note == find_gpu("rtx4090").alias_note == ""
+
+
+def test_cards_are_values():
+    assert find_gpu("h100") == find_gpu("h100-sxm5-80gb")
+    assert len({find_gpu("h100"), find_gpu("h100-sxm5-80gb"), find_gpu("t4")}) == 2
+    assert parse_machine("8xh100") != parse_machine("8xh200")
+
+
+def test_the_package_offers_what_it_lists():
+    assert all(getattr(machine, name).__name__ == name for name in machine.__all__)
+    with pytest.raises(AttributeError):
+        _ = machine.nothing
 
 
 def test_links_depend_on_how_many_cards_they_join():

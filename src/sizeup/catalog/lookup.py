@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sizeup.catalog.loader import model_config, model_records
@@ -54,7 +54,7 @@ class ModelRecord:
     tokens_source: str = ""
     also_in: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
-    alias_note: str = ""
+    alias_note: str = field(default="", compare=False)
 
     def config(self) -> dict[str, Any]:
         """Return the configuration, read now."""

@@ -55,7 +55,7 @@ class Gpu:
     memory_source: str = ""
     memory_note: str = ""
     compute_capability: str = ""
-    peak_flops_per_second: Mapping[str, float] = field(default_factory=dict)
+    peak_flops_per_second: Mapping[str, float] = field(default_factory=dict, hash=False)
     scale_up_bytes_per_second: float | None = None
     scale_up_domain: int = 1
     pcie_bytes_per_second: float | None = None
@@ -68,7 +68,7 @@ class Gpu:
     aliases: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
-    alias_note: str = ""
+    alias_note: str = field(default="", compare=False)
 
     def peak(self, dtype: str) -> float:
         """Return the dense peak in ``dtype`` [FLOP/s].
