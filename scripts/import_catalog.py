@@ -292,12 +292,16 @@ def model_record(row: Mapping[str, str], config: Mapping[str, Any]) -> dict[str,
 
 
 def write_models(folder: Path) -> int:
-    """Copy every configuration unchanged and write the index, one model per line."""
+    """Copy every configuration (unchanged but for ``corrected``) and write the index, one model per line."""
     lines = []
     for row in rows(folder / "models" / "index.csv"):
         path = folder / "models" / row["file"]
+        config = json.loads(path.read_text("utf-8"))
         shutil.copyfile(path, CATALOG / "models" / row["file"])
-        lines.append(json_line(model_record(row, json.loads(path.read_text("utf-8")))))
+        if correction := EXTRA["corrected"].get(row["model"]):
+            corrected = json.dumps({**config, **correction}, indent=1)
+            (CATALOG / "models" / row["file"]).write_text(corrected + "\n", "utf-8")
+        lines.append(json_line(model_record(row, config)))
     (CATALOG / "models" / "index.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
     return len(lines)
 
