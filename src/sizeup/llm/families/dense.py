@@ -90,7 +90,7 @@ def heads_of(config: Config, traits: Traits) -> tuple[int, int, int]:
             f'{config.where}: "num_attention_heads" = {heads} does not divide "hidden_size" = {hidden}, '
             f"which {config.model_type} needs"
         )
-    return heads, kv_heads, head_dim if traits.own_head_dim else hidden // heads
+    return heads, kv_heads if traits.own_kv_heads else heads, head_dim if traits.own_head_dim else hidden // heads
 
 
 def attention_block(config: Config, traits: Traits, window: int | None) -> Block:
@@ -135,7 +135,8 @@ def qk_norms(config: Config, traits: Traits, dims: tuple[int, int, int]) -> tupl
     if traits.qk_norm is None or (traits.qk_norm_if and not config.flag(traits.qk_norm_if)):
         return ()
     heads, kv_heads, head_dim = dims
-    sizes = (head_dim, head_dim) if traits.qk_norm == "head" else (heads * head_dim, kv_heads * head_dim)
+    one = config.integer("hidden_size") // heads if traits.qk_norm == "divided" else head_dim
+    sizes = (heads * head_dim, kv_heads * head_dim) if traits.qk_norm == "hidden" else (one, one)
     return tuple(
         tensor
         for name, size in zip(traits.qk_norm_names, sizes, strict=True)
@@ -160,6 +161,6 @@ def mlp_block(config: Config, traits: Traits) -> Block:
         block = gated_mlp(**sizes, bias=bias, names=(gate, up, down))
     if traits.mlp_sub_norm:
         block += Block(norm(f"mlp.{traits.mlp_sub_norm}", intermediate))
-    activation = config.text("hidden_act", "hidden_activation", default=traits.activation)
+    activation = config.text(traits.activation_key, default=traits.activation)
     learned = ACTIVATION_PARAMETERS.get(activation, 0)
     return block + Block(vector("mlp.act_fn", learned, part="mlp") if learned else ())

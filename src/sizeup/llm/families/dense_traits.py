@@ -20,8 +20,10 @@ class Traits:
         bias, output_bias: of query, key and value, and of the output projection (None: as ``bias``).
         fused_qkv: query, key and value are one projection.
         own_head_dim: ``head_dim`` may differ from hidden size / heads; False where the code computes it.
+        own_kv_heads: ``num_key_value_heads`` may differ from the query heads; False where the code does not read it.
         strict_heads: the configuration class refuses a hidden size that the heads do not divide.
-        qk_norm: norms of query and key: per head, over all heads, or none; ``qk_norm_if`` is the key that decides.
+        qk_norm: norms of query and key: per head (``head_dim`` or hidden size divided by heads), over all heads, or
+            none; ``qk_norm_if`` is the key that decides.
         square_output: the output projection is hidden x hidden whatever the heads are.
         sub_norm, mlp_sub_norm: a norm before the output projection or before the down projection (BitNet).
         lambdas: four learned vectors per layer (differential attention).
@@ -29,7 +31,7 @@ class Traits:
         mlp, mlp_names: gated (three matrices), fused (gate and up as one), plain (two), or a mixture of experts.
         norms, norm_bias, norm_scale: the layer's norms; shifted (LayerNorm) or without any weight (OLMo).
         ends: what the checkpoint calls the embedding and the head.
-        activation: the activation that the class assumes, where it has weights of its own.
+        activation_key, activation: the key of the activation, and the class's own where that one has weights.
         norms_if, extra_norms: more norms where a key says so; ``norms_unless``: only the first norm where it says so.
         windows: rule for layers without ``layer_types``, see ``windows_by_rule``; ``pattern`` is its period.
     """
@@ -40,8 +42,9 @@ class Traits:
     attention_prefix: str = "self_attn"
     attention_names: tuple[str, str, str, str] = ("q_proj", "k_proj", "v_proj", "o_proj")
     own_head_dim: bool = True
+    own_kv_heads: bool = True
     strict_heads: bool = False
-    qk_norm: Literal["head", "hidden"] | None = None
+    qk_norm: Literal["head", "divided", "hidden"] | None = None
     qk_norm_if: str = ""
     qk_norm_bias: bool = False
     qk_norm_names: tuple[str, str] = ("q_norm", "k_norm")
@@ -53,6 +56,7 @@ class Traits:
     mlp_bias: Switch = False
     mlp_names: tuple[str, ...] = ()
     mlp_sub_norm: str = ""
+    activation_key: str = "hidden_act"
     activation: str = ""
     norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")
     norms_if: str = ""
@@ -86,15 +90,28 @@ TRAITS: dict[str, Traits] = {
     "qwen2": Traits(bias=True, output_bias=False, windows="late"),
     "qwen3": Traits(qk_norm="head", windows="late"),
     "gemma": Traits(),
-    "gemma2": Traits(norms=GEMMA_NORMS, windows="full_last", pattern=2, strict_heads=True),
-    "gemma3_text": Traits(norms=GEMMA_NORMS, qk_norm="head", windows="full_last", pattern=6, strict_heads=True),
+    "gemma2": Traits(
+        activation_key="hidden_activation", norms=GEMMA_NORMS, windows="full_last", pattern=2, strict_heads=True
+    ),
+    "gemma3_text": Traits(
+        activation_key="hidden_activation",
+        norms=GEMMA_NORMS,
+        qk_norm="head",
+        windows="full_last",
+        pattern=6,
+        strict_heads=True,
+    ),
     "vaultgemma": Traits(
-        norms=("input_layernorm", "pre_feedforward_layernorm"), windows="full_last", pattern=2, strict_heads=True
+        activation_key="hidden_activation",
+        norms=("input_layernorm", "pre_feedforward_layernorm"),
+        windows="full_last",
+        pattern=2,
+        strict_heads=True,
     ),
     "phi": Traits(
         bias=True,
         attention_names=("q_proj", "k_proj", "v_proj", "dense"),
-        qk_norm="head",
+        qk_norm="divided",
         qk_norm_if="qk_layernorm",
         qk_norm_bias=True,
         qk_norm_names=("q_layernorm", "k_layernorm"),
@@ -111,8 +128,8 @@ TRAITS: dict[str, Traits] = {
     "olmo2": Traits(norms=POST_NORMS, qk_norm="hidden"),
     "olmo3": Traits(norms=POST_NORMS, qk_norm="hidden", windows="full_last", pattern=4),
     "cohere": Traits(norms=("input_layernorm",), qk_norm="hidden", qk_norm_if="use_qk_norm"),
-    "cohere2": Traits(norms=("input_layernorm",), own_head_dim=False, windows="full_last", pattern=4),
-    "cohere_compass_text": Traits(norms=("input_layernorm",), own_head_dim=False, windows="none"),
+    "cohere2": Traits(norms=("input_layernorm",), windows="full_last", pattern=4),
+    "cohere_compass_text": Traits(norms=("input_layernorm",), windows="none"),
     "glm": Traits(output_bias=False, mlp="fused"),
     "glm4": Traits(
         output_bias=False,
@@ -165,6 +182,7 @@ TRAITS: dict[str, Traits] = {
         fused_qkv="query_key_value",
         attention_names=("", "", "", "dense"),
         own_head_dim=False,
+        own_kv_heads=False,
         strict_heads=True,
         qk_norm="head",
         qk_norm_if="qk_layernorm",
