@@ -22,12 +22,14 @@ Kind = Literal["linear", "embedding", "norm", "bias", "conv", "vector"]
 
 Use = Literal[
     "query", "key", "value", "qkv", "output", "gate", "up", "gate_up", "down", "router",
-    "query_down", "query_up", "latent_down", "latent_up", "embedding", "position", "head",
+    "query_down", "query_up", "latent_down", "latent_up", "output_down", "embedding", "position", "head",
     "ssm_in", "ssm_out", "norm", "other",
 ]  # fmt: skip
 """What the tensor does, in one vocabulary for every family (names differ: q_proj, c_attn, query_key_value)."""
 
-COLUMN_USES = frozenset({"query", "key", "value", "qkv", "gate", "up", "gate_up", "query_up", "latent_up", "ssm_in"})
+COLUMN_USES = frozenset(
+    {"query", "key", "value", "qkv", "gate", "up", "gate_up", "query_up", "latent_up", "output_down", "ssm_in"}
+)
 ROW_USES = frozenset({"output", "down", "ssm_out"})
 VOCABULARY_USES = frozenset({"embedding", "head"})
 
