@@ -11,11 +11,11 @@ import functools
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
 from typing import Any
 
 from sizeup.errors import UserError
 from sizeup.estimate import Estimate, leaf, total
+from sizeup.files import read_text
 from sizeup.machine import Gpu, Instance, find_gpu, list_instances
 from sizeup.physics import rules
 from sizeup.sizing import Model
@@ -140,13 +140,13 @@ class Envelope:
 
 
 def _read_table(name: str) -> list[dict[str, str]]:
-    text = resources.files("sizeup").joinpath(f"catalog/tables/{name}.csv").read_text("utf-8")
+    text = read_text(f"catalog/tables/{name}.csv")
     return list(csv.DictReader(text.splitlines()))
 
 
 @functools.cache
 def _document() -> dict[str, Any]:
-    return tomllib.loads(resources.files("sizeup").joinpath("catalog/tables/envelope.toml").read_text("utf-8"))
+    return tomllib.loads(read_text("catalog/tables/envelope.toml"))
 
 
 def training_bytes_per_parameter() -> Estimate:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import tomllib
 from dataclasses import dataclass
-from importlib import resources
 
 from sizeup.errors import UserError
+from sizeup.files import read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Source:
 @functools.cache
 def bibliography() -> dict[str, Source]:
     """Return every known source by key, read from ``catalog/sources.toml``."""
-    text = resources.files("sizeup").joinpath("catalog/sources.toml").read_text("utf-8")
+    text = read_text("catalog/sources.toml")
     records = tomllib.loads(text)
     return {key: Source(key=key, **record) for key, record in records.items()}
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-if TYPE_CHECKING:
-    from importlib.abc import ResourceLoader
+from sizeup import files
 
 GPU_FILES = ("nvidia", "amd", "apple", "other")
 INSTANCE_FILES = ("aws", "azure", "gcp", "lambda", "nebius", "runpod")
@@ -22,9 +20,7 @@ INSTANCE_FILES = ("aws", "azure", "gcp", "lambda", "nebius", "runpod")
 
 def read_text(name: str) -> str:
     """Return the text of a catalog file, such as ``gpus/nvidia.json``; works from a folder and from a zip."""
-    loader = cast("ResourceLoader", __spec__.loader)
-    path = os.path.join(os.path.dirname(__file__), *name.split("/"))
-    return bytes(loader.get_data(path)).decode("utf-8")
+    return files.read_text(f"catalog/{name}")
 
 
 def read_lines(name: str) -> list[dict[str, Any]]:

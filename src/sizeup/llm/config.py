@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
-from importlib import resources
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sizeup.errors import UserError, nearest_names
+from sizeup.files import read_text
 
 _SIZE_WORDS = re.compile(
     r"(^|_)(n|num|dim|dims|size|sizes|rank|layers?|heads?|experts?|expand|groups?|width|depth|hidden|intermediate|"
@@ -27,12 +27,33 @@ HARMLESS_KEYS = frozenset(
 """Keys that never change a size, seen in published configurations."""
 
 
+class _ClassDefaults(Mapping[str, dict[str, Any]]):
+    """The records of ``defaults.json``, one model type a line; a record is parsed when it is asked for."""
+
+    def __init__(self) -> None:
+        self._text = read_text("llm/families/defaults.json")
+        self._parsed: dict[str, dict[str, Any]] = {}
+
+    def __getitem__(self, model_type: str) -> dict[str, Any]:
+        if model_type not in self._parsed:
+            start = self._text.find(f'\n"{model_type}":')
+            if start < 0:
+                raise KeyError(model_type)
+            line = self._text[start + 1 : self._text.index("\n", start + 1)].rstrip(",")
+            self._parsed.update(json.loads(f"{{{line}}}"))
+        return self._parsed[model_type]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(json.loads(self._text))
+
+    def __len__(self) -> int:
+        return len(json.loads(self._text))
+
+
 @functools.cache
-def class_defaults() -> dict[str, dict[str, Any]]:
+def class_defaults() -> Mapping[str, dict[str, Any]]:
     """Return what each model type assumes when a key is absent (generated from transformers' configuration classes)."""
-    text = resources.files("sizeup").joinpath("llm/families/defaults.json").read_text("utf-8")
-    data: dict[str, dict[str, Any]] = json.loads(text)
-    return data
+    return _ClassDefaults()
 
 
 class Config:
@@ -135,21 +156,31 @@ class Config:
             raise UserError(f'{self.where}: "{names[0]}" must be a list, not {value!r}')
         return list(value)
 
-    def section(self, name: str, *, model_type: str | None = None, required: bool = True) -> Config:
-        """Return a nested configuration, with the class defaults of its own model type.
+    def section(
+        self,
+        name: str,
+        *,
+        model_type: str | None = None,
+        required: bool = True,
+        changes: Mapping[str, Any] | None = None,
+    ) -> Config:
+        """Return a nested configuration, with the class defaults of its own model type; the same one each time.
 
-        ``model_type`` is used where the section does not name one.
+        ``model_type`` is used where the section does not name one; ``changes`` are what the whole model decides for
+        its parts, such as tied embeddings.
         """
         value = self.get(name)
+        for child in self._children:
+            if child.where == f"{self.where}.{name}":
+                return child
         if value is None and required and name not in class_defaults().get(self.model_type, {}).get("sub_configs", {}):
             raise UserError(f'{self.where} has no "{name}"')
         value = {} if value is None else value
         if not isinstance(value, Mapping):
             raise UserError(f'{self.where}: "{name}" must be a mapping, not {value!r}')
         default_type = class_defaults().get(self.model_type, {}).get("sub_configs", {}).get(name)
-        child = Config(
-            value, model_type=value.get("model_type") or model_type or default_type, where=f"{self.where}.{name}"
-        )
+        found_type = value.get("model_type") or model_type or default_type
+        child = Config({**value, **(changes or {})}, model_type=found_type, where=f"{self.where}.{name}")
         self._children.append(child)
         return child
 

@@ -10,11 +10,11 @@ import functools
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any, Literal
 
 from sizeup.errors import UserError, nearest_names
 from sizeup.estimate import Estimate, leaf, total
+from sizeup.files import read_text
 from sizeup.llm import gguf_mixtures
 from sizeup.llm.architecture import Architecture, Part, Tensor
 from sizeup.llm.layouts import FULL, HALF, Layout
@@ -116,7 +116,7 @@ def _group_words(group: int) -> str:
 @functools.cache
 def weight_formats() -> dict[str, WeightFormat]:
     """Return every format by its canonical name: ``formats.toml``, then llama.cpp's mixtures."""
-    text = resources.files("sizeup").joinpath("llm/formats.toml").read_text("utf-8")
+    text = read_text("llm/formats.toml")
     found: dict[str, WeightFormat] = {}
     for name, record in tomllib.loads(text).items():
         for index, group in enumerate(record.get("groups", (None,))):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from sizeup.errors import UserError, nearest_names
+from sizeup.files import read_text
 from sizeup.llm.architecture import Architecture
 from sizeup.llm.config import Config, refuse_unknown_keys
 
@@ -20,11 +22,7 @@ from sizeup.llm.config import Config, refuse_unknown_keys
 @functools.cache
 def model_types() -> dict[str, str]:
     """Return the family file of every model type we can size (``families/index.json``)."""
-    import json
-    from importlib import resources
-
-    text = resources.files("sizeup").joinpath("llm/families/index.json").read_text("utf-8")
-    index: dict[str, list[str]] = json.loads(text)
+    index: dict[str, list[str]] = json.loads(read_text("llm/families/index.json"))
     return {model_type: family for family, types in index.items() for model_type in types}
 
 
