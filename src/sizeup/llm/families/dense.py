@@ -5,11 +5,12 @@ Source: transformers 5.23 ``modeling_llama.py`` and the modeling files of the ty
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from sizeup.errors import UserError
-from sizeup.llm.architecture import Architecture, Block, Layer, Tensor, layer_of
+from sizeup.llm.architecture import Architecture, Block, Layer, Tensor, Tower, layer_of
 from sizeup.llm.blocks import (
     attention,
     fused_attention,
@@ -33,7 +34,22 @@ ACTIVATION_PARAMETERS = {"xielu": 2, "prelu": 1}
 
 def build(config: Config) -> Architecture:
     """Return a dense decoder with the traits of its model type."""
+    if isinstance(config.values.get("text_config"), Mapping):
+        return _wrapped(config)
     return build_with(config, TRAITS[config.model_type])
+
+
+def _wrapped(config: Config) -> Architecture:
+    """Return the text model of a wrapper under its text type's name (Ministral 3); the encoder is named, not counted."""
+    text = config.section("text_config", model_type=config.model_type)
+    if text.model_type not in TRAITS:
+        raise UserError(f'{config.where}: "text_config" of type "{text.model_type}" inside "{config.model_type}"')
+    config.ignore("vision_config", "spatial_merge_size", "multimodal_projector_bias", "projector_hidden_act")
+    config.ignore("vision_feature_layer", "image_token_index")
+    tower = Tower(
+        name="vision encoder and projector", not_counted="the configuration wraps a text type in its own name"
+    )
+    return replace(build_with(text, TRAITS[text.model_type]), towers=(tower,))
 
 
 def build_with(config: Config, traits: Traits) -> Architecture:
