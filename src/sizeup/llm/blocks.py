@@ -6,6 +6,7 @@ output feature. Names are module paths inside the layer as the checkpoint spells
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sizeup.errors import UserError
@@ -175,9 +176,13 @@ def latent_attention(
         tensors += linear(f"{prefix}.q_proj", use="query", part="attention", out=heads * key_dim, into=hidden)
     tensors += (
         *linear(
-            f"{prefix}.kv_a_proj_with_mqa", use="latent_down", part="attention", out=kv_rank + rope_dim, into=hidden,
+            f"{prefix}.kv_a_proj_with_mqa",
+            use="latent_down",
+            part="attention",
+            out=kv_rank + rope_dim,
+            into=hidden,
             bias=bias,
-        ),  # fmt: skip
+        ),
         *norm(f"{prefix}.kv_a_layernorm", kv_rank),
         *linear(
             f"{prefix}.kv_b_proj", use="latent_up", part="attention", out=heads * (nope_dim + value_dim), into=kv_rank
@@ -287,7 +292,7 @@ def mixture(
     many: dict[str, Any] = {"hidden": hidden, "intermediate": intermediate, "prefix": f"{prefix}.experts"}
     many |= {"part": "experts", "copies": experts, "active": top_k, "bias": expert_bias}
     many |= {"names": names} if names else {}
-    make: Any = (fused_mlp if fused else gated_mlp) if gated else plain_mlp
+    make: Callable[..., Block] = (fused_mlp if fused else gated_mlp) if gated else plain_mlp
     block = Block(linear(f"{prefix}.{router}", use="router", part="router", out=experts, into=hidden, bias=router_bias))
     block += make(**many)
     if shared_intermediate:
@@ -296,3 +301,24 @@ def mixture(
     if shared_gate:
         block += Block(linear(f"{prefix}.shared_expert_gate", use="router", part="shared_experts", out=1, into=hidden))
     return block
+
+
+def prediction_entry(
+    hidden: int,
+    *,
+    norm_names: tuple[str, str] = ("enorm", "hnorm"),
+    join: str = "eh_proj",
+    final_norm: str = "final_layernorm",
+    prefix: str = "mtp",
+) -> tuple[Tensor, ...]:
+    """Return what leads into and out of a multi-token-prediction layer, whose body is an ordinary layer.
+
+    The embedding of the next token and the hidden state are normed, joined to one vector of ``hidden`` numbers, and
+    the result of the layer is normed (DeepSeek-V3, arXiv 2412.19437).
+    """
+    return (
+        *norm(f"{prefix}.{norm_names[0]}", hidden, part="mtp"),
+        *norm(f"{prefix}.{norm_names[1]}", hidden, part="mtp"),
+        *linear(f"{prefix}.{join}", use="other", part="mtp", out=hidden, into=2 * hidden),
+        *norm(f"{prefix}.{final_norm}", hidden, part="mtp"),
+    )

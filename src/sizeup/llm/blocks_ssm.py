@@ -8,8 +8,9 @@ Source: arXiv 2312.00752 (Mamba), 2405.21060 (Mamba-2), 2412.06464 (gated delta 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
-from sizeup.llm.architecture import Block, Cache, Mixer, Part, StateCache, Tensor
+from sizeup.llm.architecture import Block, Cache, Mixer, Part, StateCache, Tensor, Use
 from sizeup.llm.blocks import check_divides, linear, norm, vector
 from sizeup.llm.config import Config
 
@@ -93,7 +94,7 @@ def mamba2(
     gated_norm: bool = True,
     prefix: str = "mixer",
 ) -> Block:
-    """Return a Mamba-2 mixer: ``heads`` states of ``head_dim`` x ``state``; ``groups`` of heads share their input maps."""
+    """Return a Mamba-2 mixer: a state of ``head_dim`` x ``state`` per head; ``groups`` of heads share input maps."""
     inner = heads * head_dim
     channels = inner + 2 * groups * state
     output_bias = bias if output_bias is None else output_bias
@@ -108,3 +109,85 @@ def mamba2(
     )
     states = convolution_state(channels, kernel) + recurrent_state(heads=heads, key_dim=state, value_dim=head_dim)
     return Block(tensors) + states
+
+
+def gated_delta_net(
+    *,
+    hidden: int,
+    key_heads: int,
+    value_heads: int,
+    key_dim: int,
+    value_dim: int,
+    kernel: int,
+    layout: Literal["fused", "split", "separate"] = "fused",
+    prefix: str = "linear_attn",
+) -> Block:
+    """Return a gated delta net: a ``key_dim`` x ``value_dim`` state per value head, after a short convolution.
+
+    ``layout`` is how the input projections are stored: two matrices (Qwen3-Next), four (Qwen3.5), or one for each
+    of query, key, value, decay, strength and output gate (OLMo hybrid).
+    """
+    keys, values = key_heads * key_dim, value_heads * value_dim
+    channels = 2 * keys + values
+    check_divides("value heads and key heads of linear attention", value_heads, key_heads)
+    shapes: dict[str, tuple[tuple[str, Use, int], ...]] = {
+        "fused": (("in_proj_qkvz", "ssm_in", channels + values), ("in_proj_ba", "ssm_in", 2 * value_heads)),
+        "split": (
+            ("in_proj_qkv", "ssm_in", channels),
+            ("in_proj_z", "ssm_in", values),
+            ("in_proj_b", "ssm_in", value_heads),
+            ("in_proj_a", "ssm_in", value_heads),
+        ),
+        "separate": (
+            ("q_proj", "query", keys),
+            ("k_proj", "key", keys),
+            ("v_proj", "value", values),
+            ("a_proj", "ssm_in", value_heads),
+            ("b_proj", "ssm_in", value_heads),
+            ("g_proj", "ssm_in", values),
+        ),
+    }
+    scale, output = ("o_norm", "o_proj") if layout == "separate" else ("norm", "out_proj")
+    tensors = (
+        *(
+            t
+            for n, use, out in shapes[layout]
+            for t in linear(f"{prefix}.{n}", use=use, part="ssm", out=out, into=hidden)
+        ),
+        *depthwise(f"{prefix}.conv1d", channels=channels, kernel=kernel, bias=False),
+        *vector(f"{prefix}.dt_bias", value_heads, part="ssm"),
+        *vector(f"{prefix}.A_log", value_heads, part="ssm"),
+        *norm(f"{prefix}.{scale}", value_dim, part="ssm"),
+        *linear(f"{prefix}.{output}", use="ssm_out", part="ssm", out=hidden, into=values),
+    )
+    states = convolution_state(channels, kernel)
+    return Block(tensors) + states + recurrent_state(heads=value_heads, key_dim=key_dim, value_dim=value_dim)
+
+
+def kimi_delta_attention(
+    *, hidden: int, heads: int, head_dim: int, kernel: int, low_rank_gates: bool, prefix: str = "self_attn"
+) -> Block:
+    """Return Kimi delta attention (arXiv 2510.26692): a delta net that forgets each channel at its own rate.
+
+    ``low_rank_gates``: the forget and output gates go through ``head_dim`` numbers; else they are full matrices.
+    """
+    width = heads * head_dim
+    uses: tuple[tuple[str, Use], ...] = (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value"))
+    tensors = tuple(t for n, use in uses for t in linear(f"{prefix}.{n}", use=use, part="ssm", out=width, into=hidden))
+    for name in ("forget_gate.f", "g"):
+        path = f"{prefix}.{name}"
+        if low_rank_gates:
+            tensors += linear(f"{path}_a_proj", use="other", part="ssm", out=head_dim, into=hidden)
+            tensors += linear(f"{path}_b_proj", use="ssm_in", part="ssm", out=width, into=head_dim)
+        else:
+            tensors += linear(f"{path}_proj", use="ssm_in", part="ssm", out=width, into=hidden)
+    tensors += (
+        *depthwise(f"{prefix}.conv1d", channels=3 * width, kernel=kernel, bias=False),
+        *vector(f"{prefix}.forget_gate.dt_bias", width, part="ssm"),
+        *vector(f"{prefix}.forget_gate.A_log", heads, part="ssm"),
+        *linear(f"{prefix}.b_proj", use="ssm_in", part="ssm", out=heads, into=hidden),
+        *norm(f"{prefix}.o_norm", head_dim, part="ssm"),
+        *linear(f"{prefix}.o_proj", use="ssm_out", part="ssm", out=hidden, into=width),
+    )
+    states = convolution_state(3 * width, kernel)
+    return Block(tensors) + states + recurrent_state(heads=heads, key_dim=head_dim, value_dim=head_dim)

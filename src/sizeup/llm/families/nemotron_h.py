@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sizeup.errors import UserError
 from sizeup.llm.architecture import Architecture, Block, Layer, Tensor, layer_of
-from sizeup.llm.blocks import attention, linear, mixture, norm, norms, plain_mlp, table
+from sizeup.llm.blocks import attention, linear, mixture, norm, norms, plain_mlp, prediction_entry, table
 from sizeup.llm.blocks_ssm import mamba2
 from sizeup.llm.config import Config
 from sizeup.llm.families.common import LEGACY_LAYER_TYPES, attention_dims, repeated
@@ -139,10 +139,5 @@ def prediction_tensors(config: Config, hidden: int) -> tuple[Tensor, ...]:
     order = kinds(config, "mtp_layers_block_type", "mtp_hybrid_override_pattern", DEFAULT_PREDICTION_KINDS)
     if not count:
         return ()
-    start = (
-        *norm("mtp.enorm", hidden, part="mtp"),
-        *norm("mtp.hnorm", hidden, part="mtp"),
-        *linear("mtp.eh_proj", use="other", part="mtp", out=hidden, into=2 * hidden),
-    )
     layers = tuple(tensor for kind in order for tensor in block_layer(config, kind).tensors)
-    return (*start, *layers, *norm("mtp.final_layernorm", hidden, part="mtp")) * count
+    return (*prediction_entry(hidden), *layers) * count
