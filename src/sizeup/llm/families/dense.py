@@ -40,7 +40,7 @@ def build(config: Config) -> Architecture:
 
 
 def _wrapped(config: Config) -> Architecture:
-    """Return the text model of a wrapper under its text type's name (Ministral 3); the encoder is named, not counted."""
+    """Return the text model of a wrapper under its text type's name (Ministral 3); its encoder is not counted."""
     text = config.section("text_config", model_type=config.model_type)
     if text.model_type not in TRAITS:
         raise UserError(f'{config.where}: "text_config" of type "{text.model_type}" inside "{config.model_type}"')

@@ -34,7 +34,7 @@ class Shape:
 
 def build(config: Config) -> Architecture:
     """Return the text model, or the drafting model around it."""
-    return _assistant(config) if config.model_type == "gemma4_assistant" else _text(config)
+    return _assistant(config) if config.model_type.endswith("_assistant") else _text(config)
 
 
 def _text(config: Config, *, all_shared: bool = False) -> Architecture:
@@ -58,7 +58,7 @@ def _text(config: Config, *, all_shared: bool = False) -> Architecture:
 
 def _assistant(config: Config) -> Architecture:
     """Return the model that drafts tokens for a Gemma 4: every layer reads the target's cache."""
-    text = config.section("text_config", model_type="gemma4_text")
+    text = config.section("text_config")
     model = _text(text, all_shared=True)
     hidden, target = model.hidden_size, config.integer("backbone_hidden_size")
     tied = config.flag("tie_word_embeddings")
