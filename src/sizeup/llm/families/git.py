@@ -10,7 +10,7 @@ from sizeup.llm.blocks import check_divides, head, linear, norm, norms, table, v
 from sizeup.llm.blocks_encoder import feed_forward, multi_head_attention
 from sizeup.llm.config import Config
 from sizeup.llm.families.bert import NAMES
-from sizeup.llm.towers.clip import clip_tower
+from sizeup.llm.towers import encoder
 
 
 def build(config: Config) -> Architecture:
@@ -54,4 +54,4 @@ def _towers(config: Config, hidden: int) -> tuple[Tower, ...]:
     frames = config.optional_integer("num_image_with_embedding") or 0
     if frames:
         projector += vector("img_temporal_embedding", width, part="projector", copies=frames)
-    return (clip_tower(vision), Tower(name="projector", tensors=projector))
+    return (encoder(vision, "vision"), Tower(name="projector", tensors=projector))

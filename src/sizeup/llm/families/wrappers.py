@@ -1,0 +1,122 @@
+"""Multimodal models: a text model of any family, towers beside it, and what joins them.
+
+A wrapper is a line of ``WRAPPERS``: its towers' sections, its projector, and whether the causal class of
+transformers 5.23 is the text model alone. There, the towers count once ``architectures`` names the whole class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sizeup.llm.architecture import Architecture, Tower
+from sizeup.llm.config import Config
+from sizeup.llm.families import build_section
+from sizeup.llm.families.published import published_class
+from sizeup.llm.towers import encoder
+from sizeup.llm.towers import projectors as join
+from sizeup.llm.towers.parts import relabelled
+from sizeup.llm.towers.projectors import Projector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrapper:
+    """One multimodal type.
+
+    Attributes:
+        project: what joins the towers to the text model.
+        sections: keys of the towers' configurations; twice the same one for two equal towers.
+        causal_is_text: the causal class of this type is the text model without its towers.
+        tied_by: whose ``tie_word_embeddings`` decides: the whole model's, the text model's, or nobody's.
+    """
+
+    project: Projector
+    sections: tuple[str, ...] = ("vision_config",)
+    causal_is_text: bool = False
+    tied_by: str = "whole"
+
+
+QWEN3 = Wrapper(project=join.qwen3_merger)
+WRAPPERS: Mapping[str, Wrapper] = {
+    "gemma3": Wrapper(project=join.gemma3),
+    "shieldgemma2": Wrapper(project=join.gemma3),
+    "paligemma": Wrapper(project=join.paligemma),
+    "llama4": Wrapper(project=join.llama4, causal_is_text=True),
+    "mllama": Wrapper(project=join.mllama, causal_is_text=True, tied_by="nobody"),
+    "qwen2_vl": Wrapper(project=join.qwen2_merger),
+    "qwen2_5_vl": Wrapper(project=join.qwen2_merger),
+    "qwen3_vl": QWEN3,
+    "qwen3_vl_moe": QWEN3,
+    "qwen3_5": Wrapper(project=join.qwen3_merger, causal_is_text=True),
+    "qwen3_5_moe": Wrapper(project=join.qwen3_merger, causal_is_text=True),
+    "qwen4_exp": Wrapper(project=join.qwen3_merger, causal_is_text=True),
+    "exaone4_5": Wrapper(project=join.qwen2_merger),
+    "glm4v": Wrapper(project=join.glm4v),
+    "glm4v_moe": Wrapper(project=join.glm4v),
+    "glm46v": Wrapper(project=join.glm4v),
+    "llava": Wrapper(project=join.llava),
+    "llava_next": Wrapper(project=join.llava_next),
+    "llava_next_video": Wrapper(project=join.llava_video),
+    "llava_onevision": Wrapper(project=join.llava_next),
+    "video_llava": Wrapper(project=join.llava, sections=("vision_config", "vision_config")),
+    "vipllava": Wrapper(project=join.vip_llava),
+    "mistral3": Wrapper(project=join.mistral3),
+    "lighton_ocr": Wrapper(project=join.mistral3),
+    "internvl": Wrapper(project=join.internvl),
+    "aya_vision": Wrapper(project=join.aya_vision),
+    "cohere2_vision": Wrapper(project=join.cohere2_vision),
+    "lfm2_vl": Wrapper(project=join.lfm2),
+    "idefics2": Wrapper(project=join.idefics2),
+    "idefics3": Wrapper(project=join.idefics3),
+    "smolvlm": Wrapper(project=join.idefics3),
+    "ovis2": Wrapper(project=join.ovis2),
+    "kimi_k25": Wrapper(project=join.kimi),
+    "minimax_m3_vl": Wrapper(project=join.minimax_m3),
+    "got_ocr2": Wrapper(project=join.got_ocr2),
+    "fuyu": Wrapper(project=join.fuyu, sections=()),
+    "paddleocr_vl": Wrapper(project=join.paddle_ocr),
+    "deepseek_vl": Wrapper(project=join.deepseek_vl),
+    "video_llama_3": Wrapper(project=join.video_llama3),
+    "qwen2_audio": Wrapper(project=join.audio_linear, sections=("audio_config",), tied_by="nobody"),
+    "voxtral": Wrapper(project=join.voxtral, sections=("audio_config",), tied_by="nobody"),
+    "moss_transcribe_diarize": Wrapper(project=join.moss, sections=("audio_config",)),
+}
+TEXT_AS = {
+    "qwen2_vl_text": "qwen2",
+    "qwen2_5_vl_text": "qwen2",
+    "qwen3_vl_text": "qwen3",
+    "qwen3_vl_moe_text": "qwen3_moe",
+    "emu3_text_model": "llama",
+    "glm4v_moe_text": "glm4_moe",
+    "paddleocr_vl_text": "ernie4_5",
+}
+"""Text models whose layers are another type's; their own class defaults stay."""
+
+
+def build(config: Config) -> Architecture:
+    """Return the text model with its towers and projector."""
+    wrapper = WRAPPERS[config.model_type]
+    named = published_class(config)
+    whole = not wrapper.causal_is_text or bool(named and not named.endswith("ForCausalLM"))
+    text = build_section(text_section(config, wrapper, whole=whole))
+    names = [section.removesuffix("_config") for section in wrapper.sections]
+    if not whole:
+        config.ignore(*wrapper.sections)
+        remark = f'text model alone: the {" and ".join(names)} tower counts where "architectures" names the whole class'
+        return replace(text, model_type=config.model_type, assumptions=(*text.assumptions, remark))
+    towers = [encoder(config.section(section), name) for section, name in zip(wrapper.sections, names, strict=True)]
+    projector = relabelled(wrapper.project(config, text.hidden_size), part="projector")
+    return replace(text, model_type=config.model_type, towers=(*towers, Tower(name="projector", tensors=projector)))
+
+
+def text_section(config: Config, wrapper: Wrapper, *, whole: bool) -> Config:
+    """Return the text model's configuration, with embeddings tied as the whole model says."""
+    changes: dict[str, Any] = {}
+    if whole and wrapper.tied_by == "whole":
+        changes["tie_word_embeddings"] = config.flag("tie_word_embeddings")
+    elif wrapper.tied_by == "nobody":
+        changes["tie_word_embeddings"] = False
+    text = config.section("text_config", changes=changes)
+    text.model_type = TEXT_AS.get(text.model_type, text.model_type)
+    return text

@@ -1,0 +1,170 @@
+"""The vision towers, by the model type of their configuration.
+
+Source: transformers 5.23, ``modeling_<type>.py`` of every type named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sizeup.llm.blocks import norm, vector
+from sizeup.llm.config import Config
+from sizeup.llm.towers.vit import Tensors, Vit, convolution, sides, tower_linear, vit, vit_layers
+
+SIGLIP = Vit(pool_head="vision_use_head")
+CLIP = Vit(class_token=True, patch_bias=False, pre_norm=True)
+PLAIN = Vit()
+QWEN3 = Vit(patch="video", places=("num_position_embeddings",), post_norm=False)
+VITS: Mapping[str, Vit] = {
+    "clip_vision_model": CLIP,
+    "git_vision_model": CLIP,
+    "siglip_vision_model": SIGLIP,
+    "siglip2_vision_model": Vit(patch="matrix", places=("num_patches",), pool_head="vision_use_head"),
+    "idefics2_vision": PLAIN,
+    "idefics3_vision": PLAIN,
+    "smolvlm_vision": PLAIN,
+    "paddleocr_vl_vision": PLAIN,
+    "video_llama_3_vision": Vit(places=()),
+    "janus_vision_model": Vit(mlp_width="mlp_ratio", qkv_bias="attention_bias"),
+    "llama4_vision_model": Vit(class_token=True, patch_bias=False, pre_norm=True),
+    "kimi_k25_vision": Vit(places=("pos_emb_height", "pos_emb_width")),
+    "minimax_m3_vl_vision": Vit(patch="video", patch_bias=False, places=(), pre_norm=True, post_norm=False),
+    "pixtral": Vit(
+        patch_bias=False, places=(), pre_norm=True, post_norm=False, norm_bias=False, gated=True,
+        qkv_bias=False, output_bias=False, mlp_bias=False,
+    ),
+    "qwen2_vl_vision": Vit(
+        patch="video", patch_bias=False, places=(), post_norm=False, width="embed_dim", mlp_width="mlp_ratio"
+    ),
+    "qwen2_5_vl_vision": Vit(
+        patch="video", patch_bias=False, places=(), post_norm=False, norm_bias=False, gated=True
+    ),
+    "qwen3_vl_vision": QWEN3,
+    "qwen3_vl_moe_vision": QWEN3,
+    "qwen3_5_vision": QWEN3,
+    "qwen3_5_moe_vision": QWEN3,
+    "qwen4_exp_vision": QWEN3,
+}  # fmt: skip
+
+
+def internvl(config: Config) -> Tensors:
+    """Return InternVL's tower: two learned scales in every layer, and optional norms of query and key."""
+    hidden, patch, image = config.integer("hidden_size"), sides(config, "patch_size"), sides(config, "image_size")
+    shift = config.text("norm_type", default="layer_norm") == "layer_norm"
+    extra = tuple(t for name in ("lambda_1", "lambda_2") for t in vector(name, hidden, part="tower"))
+    if config.flag("use_qk_norm"):
+        extra += (*norm("q_norm", hidden, part="tower"), *norm("k_norm", hidden, part="tower"))
+    rows = (image[0] // patch[0]) * (image[1] // patch[1]) + 1
+    tensors = (
+        *vector("embeddings.cls_token", hidden, part="tower"),
+        *convolution("embeddings.patch_embeddings.projection", hidden, config.integer("num_channels"), *patch),
+        *vit_layers(
+            hidden=hidden,
+            intermediate=config.integer("intermediate_size"),
+            layers=config.integer("num_hidden_layers"),
+            qkv_bias=config.flag("attention_bias"),
+            norm_bias=shift,
+            extra=extra,
+        ),
+    )
+    if config.flag("use_mask_token"):
+        tensors += vector("embeddings.mask_token", hidden, part="tower")
+    if config.flag("use_absolute_position_embeddings"):
+        tensors += vector("embeddings.position_embeddings", rows, hidden, part="tower")
+    return tensors if config.flag("use_mean_pooling") else tensors + norm("layernorm", hidden, bias=True, part="tower")
+
+
+def glm4v(config: Config) -> Tensors:
+    """Return GLM-4V's tower: RMSNorm, a gated MLP as wide as the output, norms after patches and layers."""
+    hidden = config.integer("hidden_size")
+    rows = (config.integer("image_size") // config.integer("patch_size")) ** 2
+    return (
+        *vit(config, GLM4V),
+        *vector("embeddings.position_embedding", rows, hidden, part="tower"),
+        *norm("post_conv_layernorm", hidden, part="tower"),
+    )
+
+
+GLM4V = Vit(
+    patch="video", places=(), norm_bias=False, gated=True, mlp_width="out_hidden_size",
+    qkv_bias="attention_bias", output_bias=False, mlp_bias=False,
+)  # fmt: skip
+
+
+def ovis2(config: Config) -> Tensors:
+    """Return Ovis 2's tower, which ends in a vocabulary of visual words."""
+    hidden, stride = config.integer("hidden_size"), config.integer("hidden_stride")
+    words = config.integer("vocab_size") - config.integer("num_visual_indicator_tokens")
+    shape = Vit(
+        norm_bias=False, gated=True, pre_norm=True, qkv_bias="qkv_bias", output_bias="qkv_bias", mlp_bias="mlp_bias"
+    )
+    return (
+        *vit(config, shape),
+        *tower_linear("head_linear", words, hidden * stride * stride, bias=False),
+        *norm("head_norm", words, bias=True, part="tower"),
+    )
+
+
+def mllama(config: Config) -> Tensors:
+    """Return Llama 3.2's tower: tiles with positions of their own, and gated layers over all tiles."""
+    hidden, tiles = config.integer("hidden_size"), config.integer("max_num_tiles")
+    ratios = config.sequence("supported_aspect_ratios") or ()
+    rows = (config.integer("image_size") // config.integer("patch_size")) ** 2 + 1
+    sizes = {"hidden": hidden, "intermediate": config.integer("intermediate_size")}
+    biases = {"qkv_bias": False, "output_bias": False}
+    gates = (*vector("gate_attn", 1, part="tower"), *vector("gate_ffn", 1, part="tower"))
+    patch = config.integer("patch_size")
+    tensors = (
+        *convolution("patch_embedding", hidden, config.integer("num_channels"), patch, patch, bias=False),
+        *vector("class_embedding", hidden, part="tower"),
+        *vector("gated_positional_embedding.embedding", rows, hidden, part="tower"),
+        *vector("gated_positional_embedding.tile_embedding", len(ratios) + 1, tiles * rows * hidden, part="tower"),
+        *vector("gated_positional_embedding.gate", 1, part="tower"),
+        *norm("layernorm_pre", hidden, bias=True, part="tower"),
+        *norm("layernorm_post", hidden, bias=True, part="tower"),
+        *vit_layers(**sizes, **biases, layers=config.integer("num_hidden_layers"), prefix="transformer.layers."),
+        *vit_layers(
+            **sizes,
+            **biases,
+            layers=config.integer("num_global_layers"),
+            extra=gates,
+            prefix="global_transformer.layers.",
+        ),
+    )
+    for name in ("pre_tile_positional_embedding", "post_tile_positional_embedding"):
+        tensors += (
+            *vector(f"{name}.embedding", len(ratios) + 1, tiles * hidden, part="tower"),
+            *vector(f"{name}.gate", 1, part="tower"),
+        )
+    return tensors
+
+
+def sam(config: Config) -> Tensors:
+    """Return SAM's tower: relative positions per layer (wide in global layers) and a convolutional neck."""
+    hidden, heads, layers = (config.integer(k) for k in ("hidden_size", "num_attention_heads", "num_hidden_layers"))
+    grid, out = config.integer("image_size") // config.integer("patch_size"), config.integer("output_channels")
+    tensors = (
+        *vit(config, Vit(places=(), mlp_width="mlp_dim", qkv_bias="qkv_bias", post_norm=False)),
+        *convolution("neck.conv1", out, hidden, 1, 1, bias=False),
+        *norm("neck.layer_norm1", out, bias=True, part="tower"),
+        *convolution("neck.conv2", out, out, 3, 3, bias=False),
+        *norm("neck.layer_norm2", out, bias=True, part="tower"),
+    )
+    if config.flag("use_abs_pos"):
+        tensors += vector("pos_embed", grid, grid, hidden, part="tower")
+    if config.flag("use_rel_pos"):
+        whole, window = set(config.sequence("global_attn_indexes") or ()), config.integer("window_size", minimum=0)
+        for index in range(layers):
+            span = grid if index in whole or not window else window
+            tensors += vector(f"layers.{index}.attn.rel_pos", 2, 2 * span - 1, hidden // heads, part="tower")
+    return tensors
+
+
+SPECIAL: Mapping[str, Callable[[Config], Tensors]] = {
+    "internvl_vision": internvl,
+    "glm4v_vision": glm4v,
+    "glm4v_moe_vision": glm4v,
+    "ovis2_vision": ovis2,
+    "mllama_vision_model": mllama,
+    "got_ocr2_vision": sam,
+}
