@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 from sizeup.envelope import Envelope, InstanceRow, ModelEnvelope, TableD1Row
@@ -29,7 +30,7 @@ def envelope_lines(envelope: Envelope) -> list[str]:
         ("QLoRA on GPT-3: a 4-bit base (NF4, double quantization)", _qlora(envelope)),
     )
     title = "Back of the envelope"
-    source = "every statement of Azad (2024), computed; remarks say where a rule is loose"
+    source = "every statement of Azad (2024), computed, and where it is loose"
     lines = [f"{strong(title)}   {dim(source)}"]
     for heading, body, *keys in sections:
         lines += ["", strong(heading), *body]
@@ -53,11 +54,12 @@ def _counts(envelope: Envelope) -> list[str]:
             format_count(row.parameters),
             number(f"{row.inference_gpus} / {row.training_gpus}"),
             f"{row.inference_gpus_gib} / {row.training_gpus_gib}",
-            dim(row.remark),
         ]
         for row in envelope.gpu_counts
     ]
-    return table(rows, head=["", "size", "32e9 bytes", "32 GiB", "inference / training"], align="<>>>")
+    remarks = [f"{row.model}: {row.remark}" for row in envelope.gpu_counts if row.remark]
+    lines = table(rows, head=["inference / training", "size", "32e9 bytes", "32 GiB"], align="<>>>")
+    return lines + [line for text in remarks for line in remark(text)]
 
 
 def _instances(instances: Sequence[InstanceRow]) -> list[str]:
@@ -67,18 +69,17 @@ def _instances(instances: Sequence[InstanceRow]) -> list[str]:
         rows.append(
             [
                 row.instance,
-                f"{row.gpus} x {row.gpu_name}",
+                textwrap.shorten(f"{row.gpus} x {row.gpu_name}", 24, placeholder=" ..."),
                 format_gib(row.memory_bytes),
                 number(format_count(row.inference_parameters)),
-                format_count(row.inference_half_parameters),
                 number(format_count(row.training_parameters)),
                 price,
             ]
         )
-    head = ["", "GPUs", "memory", "4 B", "2 B", "24 B", "$/h"]
+    head = ["", "GPUs", "memory", "store 4 B", "train 24 B", "$/h"]
     dates = ", ".join(sorted({row.date for row in instances if row.usd_per_hour}))
     note = f"current NVIDIA cards, the cheapest of each count; us-east-1, {dates}; all {len(instances)}: --json"
-    return [*table(rows, head=head, align="<<>>>>>", gap=1), *remark(note)]
+    return [*table(rows, head=head, align="<<>>>>", gap=1), *remark(note)]
 
 
 def _one_per_shape(instances: Sequence[InstanceRow]) -> list[InstanceRow]:

@@ -1,0 +1,89 @@
+"""90 % bands from residuals: what predictions missed by on groups that they were not fitted on.
+
+A band is a pair of factors around a prediction, per table, quantity and meter, taken from the leave-one-group-out
+residuals log(measured / predicted). Each group counts with the square root of its size, so that no single
+publication decides. ``fitted/bands.json`` holds the residuals; it is made by ``scripts/fit_bands.py``.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sizeup.estimate import Band
+from sizeup.files import read_text
+
+COVERAGE = 0.90
+FAR = 1.5
+"""How much wider, in log space, a band becomes where no measured case is like the one at hand (stated with it)."""
+
+Residuals = Mapping[str, Sequence[float]]
+"""Leave-one-group-out residuals log(measured / predicted) by group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """What to multiply a prediction by for the ends of its 90 % band, and the cases behind it."""
+
+    low: float
+    high: float
+    cases: int
+    groups: int
+
+
+def weighted_quantile(values: Sequence[tuple[float, float]], share: float) -> float:
+    """Return the value below which ``share`` of the weight lies; ``values`` are (value, weight).
+
+    >>> weighted_quantile([(1, 1), (2, 1), (3, 1), (4, 1)], 0.5)
+    2
+    """
+    ordered = sorted(values)
+    total = sum(weight for _, weight in ordered)
+    reached = 0.0
+    for value, weight in ordered:
+        reached += weight
+        if reached >= share * total:
+            return value
+    return ordered[-1][0]
+
+
+def factors(residuals: Residuals, *, without: str | None = None) -> Factors | None:
+    """Return the band's factors from the residuals of all groups but one; None where nothing is left."""
+    groups = {name: list(values) for name, values in residuals.items() if name != without and values}
+    if not groups:
+        return None
+    weighted = [(r, 1 / math.sqrt(len(values))) for values in groups.values() for r in values]
+    count = len(weighted)
+    # the finite-sample correction of split conformal prediction: (n + 1) / n of the coverage, at most all
+    tail = max(0.0, (1 - min(1.0, COVERAGE * (count + 1) / count)) / 2)
+    low, high = weighted_quantile(weighted, tail), weighted_quantile(weighted, 1 - tail)
+    return Factors(math.exp(min(low, 0.0)), math.exp(max(high, 0.0)), count, len(groups))
+
+
+@functools.cache
+def shipped_residuals() -> dict[str, dict[str, list[float]]]:
+    """Return the residuals by "table/quantity/meter" and group."""
+    data: dict[str, dict[str, list[float]]] = json.loads(read_text("fitted/bands.json"))["residuals"]
+    return data
+
+
+def key_of(table: str, quantity: str, meter: str) -> str:
+    """Return the name under which residuals are kept."""
+    return f"{table}/{quantity}/{meter}"
+
+
+def band(value: float, *, table: str, quantity: str, meter: str = "", far: bool = False) -> Band | None:
+    """Return the 90 % band of a prediction, or None where nothing like it was ever measured.
+
+    ``far`` widens it by :data:`FAR` in log space and says so.
+    """
+    found = factors(shipped_residuals().get(key_of(table, quantity, meter), {}))
+    if found is None:
+        return None
+    regime = f"{table} {quantity} {meter}".strip() + f", {found.groups} groups"
+    stretch = FAR if far else 1.0
+    low, high = value * found.low**stretch, value * found.high**stretch
+    return Band(low, high, 0 if far else found.cases, f"no measured case like this; {regime}" if far else regime)
