@@ -59,6 +59,9 @@ def _text(config: Config, *, all_shared: bool = False) -> Architecture:
 def _assistant(config: Config) -> Architecture:
     """Return the model that drafts tokens for a Gemma 4: every layer reads the target's cache."""
     text = config.section("text_config")
+    for key in ("hidden_size_per_layer_input", "enable_moe_block", "use_double_wide_mlp"):
+        if text.get(key):
+            raise UserError(f'{text.where}: "{key}" must be off in a "{config.model_type}"')
     model = _text(text, all_shared=True)
     hidden, target = model.hidden_size, config.integer("backbone_hidden_size")
     tied = config.flag("tie_word_embeddings")
