@@ -50,19 +50,6 @@ def layer_types(config: Config, layers: int) -> list[str] | None:
     return [LEGACY_LAYER_TYPES.get(str(kind), str(kind)) for kind in listed]
 
 
-def sliding_windows(config: Config) -> list[int | None]:
-    """Return each layer's window: ``sliding_window`` where ``layer_types`` says so, None for full attention.
-
-    Without ``layer_types``, a configuration class that has only ``sliding_window`` (Mistral) slides in every layer.
-    """
-    layers = config.integer("num_hidden_layers")
-    window = config.optional_integer("sliding_window")
-    kinds = layer_types(config, layers)
-    if kinds is None:
-        return [window or None] * layers
-    return [window if kind == "sliding_attention" else None for kind in kinds]
-
-
 def repeated(keys: Sequence[Key], make: Callable[[Key], Layer]) -> tuple[Layer, ...]:
     """Return one layer per key; layers with equal keys are the same object."""
     made = {key: make(key) for key in dict.fromkeys(keys)}
