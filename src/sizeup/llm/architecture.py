@@ -100,6 +100,7 @@ class TokenCache:
         stride: tokens per cached entry (compressed attention).
         remainder: keeps the tokens after the last full ``stride`` instead, which wait to be compressed.
         of: "tokens" for the running text, "encoder" for cross attention (its length is the encoder's).
+        after: number of tokens before which nothing is kept yet.
         dtype: fixed storage dtype, or None to follow the cache dtype that was asked for.
     """
 
@@ -112,6 +113,7 @@ class TokenCache:
     stride: int = 1
     remainder: bool = False
     of: Literal["tokens", "encoder"] = "tokens"
+    after: int = 0
     dtype: str | None = None
 
     @property
@@ -184,7 +186,7 @@ class Architecture:
         layers: in order; equal layers are the same object.
         head: final norm and language-model head; a tied head is absent and ``tied_embeddings`` is True.
         multi_token_prediction: extra prediction layers that a checkpoint holds and ``transformers`` drops.
-        dtype: what the configuration says the weights are stored in.
+        dtype: what the configuration says the weights are stored in; float32 where it says nothing (``dtype_stated``).
         encoder_tokens: length of what cross-attention caches keep, where the model fixes it.
     """
 
@@ -197,6 +199,7 @@ class Architecture:
     tied_embeddings: bool = False
     max_positions: int | None = None
     dtype: str = "float32"
+    dtype_stated: bool = False
     multi_token_prediction: tuple[Tensor, ...] = ()
     towers: tuple[Tower, ...] = ()
     encoder_tokens: int = 0

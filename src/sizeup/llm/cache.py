@@ -42,6 +42,8 @@ def kept_tokens(cache: TokenCache, tokens: int, *, encoder_tokens: int = 0) -> i
     or the tokens that wait for the next full stride.
     """
     length = encoder_tokens if cache.of == "encoder" else tokens
+    if length < cache.after:
+        return 0
     if cache.window is not None:
         length = min(length, cache.window - 1)
     return length % cache.stride if cache.remainder else length // cache.stride
