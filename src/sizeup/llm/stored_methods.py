@@ -36,10 +36,16 @@ def _packed(bits: int, allowed: Sequence[int]) -> int:
     return bits
 
 
+_NEVER_FP8 = ("eh_proj", "weights_proj")
+"""Matrices that DeepSeek's FP8 checkpoints keep in bf16 without saying so: into the extra prediction layer, and the
+indexer's head weights."""
+
+
 def fp8(settings: Settings, architecture: Architecture) -> StoredFormat:
     """Return the storage that a ``fp8`` config describes."""
     block = settings.get("weight_block_size")
-    kept = ModuleMatcher(listed_modules(settings, "modules_to_not_convert", "ignored_layers", "ignore"))
+    left = listed_modules(settings, "modules_to_not_convert", "ignored_layers", "ignore")
+    kept = ModuleMatcher([*left, *_NEVER_FP8])
     overrides = algorithm_groups(settings)
     if block is None:
         static = settings.get("activation_scheme") == "static"
@@ -137,7 +143,7 @@ def mxfp4(settings: Settings, architecture: Architecture) -> StoredFormat:
     """Return the storage that a ``mxfp4`` config describes."""
     return StoredFormat(
         name="mxfp4", method="mxfp4", groups=(Group(_named_layout("mxfp4")),), roles=frozenset({"experts"}),
-        kept=ModuleMatcher(listed_modules(settings, "modules_to_not_convert")), sources=("ocp_mx", "gpt_oss"),
+        kept=ModuleMatcher(listed_modules(settings, "modules_to_not_convert")), sources=("mx_spec", "gpt_oss"),
     )  # fmt: skip
 
 
