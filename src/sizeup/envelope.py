@@ -350,6 +350,7 @@ class ModelEnvelope:
     """The document's rules applied to one model, with first-principles remarks beside each."""
 
     name: str
+    spec: str
     parameters: int
     gpu: Gpu
     store_bytes: int
@@ -408,6 +409,7 @@ def envelope_of(
     flops = rules.training_flops(parameters=n, tokens=work_tokens, flops_per_parameter_per_token=6)
     return ModelEnvelope(
         name=model.name,
+        spec=model.provenance.spec or model.name,
         parameters=n,
         gpu=card,
         store_bytes=FP32_BYTES * n,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from sizeup.errors import UserError
 from sizeup.estimate import Estimate, leaf, total
@@ -29,13 +29,22 @@ LINEAR_USES = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Where a model's description came from and how far it is to be trusted."""
+    """Where a model's description came from and how far it is to be trusted.
+
+    ``spec`` is what the user typed; ``trust`` is the catalog's mark, "" for the user's own files.
+    """
 
     kind: str
+    spec: str = ""
     where: str = ""
     source: str = ""
-    verified: bool = True
-    note: str = ""
+    trust: str = ""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def verified(self) -> bool:
+        """Whether the description is a published configuration or the user's own."""
+        return self.trust in ("", "verified")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,35 +64,41 @@ class Model:
     name: str
     provenance: Provenance
     architecture: Architecture | None = None
+    described: bool = False
     stored: StoredWeights | None = None
     bare_parameters: int | None = None
-    config: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @functools.cached_property
     def parameters(self) -> int:
         """Exact parameters, tied weights once."""
+        if self.described and self.architecture is not None:
+            return counts.count_parameters(self.architecture)
         if self.stored is not None:
             return self.stored.parameters
-        if self.architecture is not None:
-            return counts.count_parameters(self.architecture)
         assert self.bare_parameters is not None
         return self.bare_parameters
 
     @functools.cached_property
     def active_parameters(self) -> int:
         """Parameters that one token passes through; all of them where only files or a size are known."""
-        if self.architecture is None or not self.architecture.layers:
+        if self.architecture is None or not self.described:
             return self.parameters
         return counts.count_active_parameters(self.architecture)
 
     @functools.cached_property
     def parameters_by_part(self) -> Estimate:
         """Parameters as a tree by part."""
-        if self.architecture is not None and self.stored is None:
+        if self.architecture is not None and self.described:
             return counts.parameters(self.architecture)
+        if self.stored is not None and self.stored.parameters_by_part:
+            parts = [
+                leaf(counts.PART_NAMES[part], count, "parameters", formula="counted in the headers")
+                for part, count in self.stored.parameters_by_part.items()
+            ]
+            return total("parameters", parts, unit="parameters", assumptions=self._size_remarks())
         return leaf("parameters", self.parameters, "parameters", assumptions=self._size_remarks())
 
-    @property
+    @functools.cached_property
     def default_format(self) -> str:
         """The format that the checkpoint is stored in, by its configuration."""
         from sizeup.llm.formats import stored_format_name
@@ -94,8 +109,9 @@ class Model:
 
     @property
     def compute_dtype(self) -> str:
-        """The 16- or 32-bit dtype that caches follow unless told otherwise."""
-        dtype = self.architecture.dtype if self.architecture else "bfloat16"
+        """The 16- or 32-bit dtype that caches follow unless told otherwise; bf16 where the configuration names none."""
+        stated = self.architecture is not None and self.architecture.dtype_stated
+        dtype = self.architecture.dtype if self.architecture and stated else "bfloat16"
         return caches.cache_dtype(dtype) if dtype in caches.CACHE_DTYPE_ALIASES else "bf16"
 
     def weight_bytes(self, format: str | None = None) -> Estimate:
@@ -108,7 +124,7 @@ class Model:
 
         if self.stored is not None and format is None:
             return self.stored.estimate()
-        if self.architecture is not None:
+        if self.architecture is not None and self.architecture.layers:
             if format is None:
                 return formats.stored_weight_bytes(self.architecture)
             return formats.weight_bytes(self.architecture, format)
@@ -202,9 +218,33 @@ def model(spec: str) -> Model:
     Raises:
         UserError: unknown, unreadable or impossible; the message says which.
     """
+    from sizeup.llm.families import build
     from sizeup.llm.load import load_spec
 
-    return load_spec(spec)
+    loaded = load_spec(spec)
+    architecture = loaded.stored.architecture if loaded.stored is not None else None
+    if loaded.config is not None:
+        architecture = build(loaded.config, where=loaded.name)
+    if architecture is not None and not architecture.dtype_stated and loaded.trust not in ("", "verified"):
+        remark = "its re-keyed configuration lost the dtype; taken as bf16"
+        architecture = replace(
+            architecture, dtype="bfloat16", dtype_stated=True, assumptions=(*architecture.assumptions, remark)
+        )
+    return Model(
+        name=loaded.name,
+        provenance=Provenance(
+            kind=loaded.kind,
+            spec=spec,
+            where=loaded.where,
+            source=loaded.source,
+            trust=loaded.trust,
+            remarks=loaded.remarks,
+        ),
+        architecture=architecture,
+        described=loaded.config is not None,
+        stored=loaded.stored,
+        bare_parameters=loaded.bare_parameters,
+    )
 
 
 __all__ = ["ENGINES", "Model", "Provenance", "model"]

@@ -1,7 +1,7 @@
 """Predict every measured case and compare: one mechanism for training and serving.
 
-A predictor turns a case into numbers, with coefficients learned without one group when asked to. What it cannot predict it
-says; what it assumed it lists.
+A predictor turns a case into numbers, with coefficients learned without one group when asked to. What it cannot
+predict it says; what it assumed it lists.
 """
 
 from __future__ import annotations
@@ -166,8 +166,8 @@ def summarise(records: Iterable[Record], *, by_group: bool = True) -> list[Summa
     for kind, members in sorted(kinds.items()):
         rows.append(_summary(kind, "all", members))
         if by_group:
-            for group in sorted({record.group for record in members}):
-                rows.append(_summary(kind, group, [r for r in members if r.group == group]))
+            groups = sorted({record.group for record in members})
+            rows.extend(_summary(kind, group, [r for r in members if r.group == group]) for group in groups)
     return rows
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from sizeup.card import USABLE_SHARE, Card, Placement, Verdict
+from sizeup.catalog.lookup import TRUST
 from sizeup.llm.architecture import Architecture, StateCache, TokenCache
 from sizeup.llm.cache import growth_per_token
 from sizeup.machine import Instance
 from sizeup.physics import states
-from sizeup.render.layout import bad, bar, dim, good, number, remark, strong, table, wrap
+from sizeup.render.layout import bad, bar, dim, good, number, offers, remark, strong, table, wrap
 from sizeup.sizing import Model
 from sizeup.units import format_count, format_gib
 
@@ -37,7 +38,8 @@ def _title(model: Model) -> list[str]:
     if model.architecture and model.has_layers:
         lines += wrap(describe(model.architecture))
     if not model.provenance.verified:
-        lines += remark(f"unverified configuration: {model.provenance.note or model.provenance.source}", mark="! ")
+        what = TRUST.get(model.provenance.trust, model.provenance.trust)
+        lines += remark(f"configuration not verified: {what}", mark="! ")
     return lines
 
 
@@ -180,7 +182,8 @@ def _envelope(model: Model) -> list[str]:
 
 def _remarks(card: Card) -> list[str]:
     model = card.model
-    found = list(dict.fromkeys([*(model.parameters_by_part.assumptions), *card_assumptions(card)]))
+    noted = (*model.provenance.remarks, *model.parameters_by_part.assumptions, *card_assumptions(card))
+    found = list(dict.fromkeys(noted))
     prices = sorted({p.instance.date for p in card.placements if p.instance})
     if prices:
         found.append(f"on-demand prices of {', '.join(prices)}; see sizeup instances")
@@ -200,10 +203,9 @@ def card_assumptions(card: Card) -> list[str]:
 
 
 def _next(card: Card) -> list[str]:
-    name = card.model.provenance.where or card.model.name
+    name = card.model.provenance.spec or card.model.name
     ask = ["--gpu rtx-4090", "--context 32k", "--why"]
     if card.cluster:
-        ask = [f"--gpu {card.cluster.gpus}x{card.cluster.gpu.key} --context 32k", "--why"]
-    return [
-        dim(line) for line in wrap("ask next:  " + "    ".join(f"sizeup {name} {a}" for a in ask), indent=0, hang=11)
-    ]
+        count = f"{card.cluster.gpus}x" if card.cluster.gpus > 1 else ""
+        ask = [f"--gpu {count}{card.cluster.gpu.key} --context 32k", "--why"]
+    return offers([f"sizeup {name} {words}" for words in ask] + ([] if card.cluster else [f"sizeup envelope {name}"]))

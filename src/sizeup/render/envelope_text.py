@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from sizeup.envelope import Envelope, InstanceRow, ModelEnvelope, TableD1Row
-from sizeup.render.layout import dim, number, remark, strong, table, wrap
+from sizeup.render.layout import dim, number, offers, remark, strong, table, wrap
 from sizeup.units import GB, format_count, format_dollars, format_gb, format_gib, format_seconds, significant
 
 
@@ -35,7 +35,7 @@ def envelope_lines(envelope: Envelope) -> list[str]:
     for heading, body, *keys in sections:
         lines += ["", strong(heading), *body]
         lines += [line for key in keys for text in envelope.remarks.get(key, []) for line in remark(text)]
-    return [*lines, "", dim("ask next:  sizeup envelope llama-3.1-8b --gpu h100 --gpus 64    sizeup gpus")]
+    return [*lines, "", *offers(["sizeup envelope llama-3.1-8b --gpu h100 --gpus 64", "sizeup gpus"])]
 
 
 def _bytes(envelope: Envelope) -> list[str]:
@@ -182,4 +182,4 @@ def model_lines(answer: ModelEnvelope) -> list[str]:
     if days is not None:
         lines += wrap(f"= {number(format_seconds(days * 86400))} on {answer.gpus:,} GPUs", indent=4)
     lines += [""] + [line for text in answer.remarks for line in remark(text)]
-    return [*lines, "", dim(f"ask next:  sizeup {answer.name}    sizeup envelope   (the document itself)")]
+    return [*lines, "", *offers([f"sizeup {answer.spec}", "sizeup envelope"])]

@@ -5,7 +5,6 @@ Strings carry ANSI styles; ``click.echo`` strips them when the output is not a t
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 import click
@@ -87,23 +86,34 @@ def bar(share: float, *, width: int = 20) -> str:
 
 def remark(text: str, *, indent: int = 2, width: int = WIDTH, mark: str = "- ") -> list[str]:
     """Return a remark wrapped to the screen."""
-    lines = textwrap.wrap(
-        text,
-        width - indent,
-        initial_indent=mark,
-        subsequent_indent=" " * len(mark),
-        break_on_hyphens=False,
-    )
-    return [" " * indent + dim(line) for line in lines]
+    return [dim(line) for line in wrap(mark + text, indent=indent, hang=len(mark), width=width)]
 
 
 def wrap(text: str, *, indent: int = 2, hang: int = 0, width: int = WIDTH) -> list[str]:
-    """Return ``text`` wrapped to the screen, later lines indented by ``hang`` more."""
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=" " * indent,
-        subsequent_indent=" " * (indent + hang),
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
+    """Return ``text`` wrapped to the screen at its spaces, later lines indented by ``hang`` more; styles take no room.
+
+    >>> wrap("one two three", indent=0, hang=2, width=8)
+    ['one two', '  three']
+    """
+    lines: list[str] = []
+    line, start = " " * indent, True
+    for word in text.split(" "):
+        if not start and visible(line) + 1 + visible(word) > width:
+            lines.append(line.rstrip())
+            line, start = " " * (indent + hang), True
+        line += word if start else f" {word}"
+        start = False
+    return [*lines, line.rstrip()]
+
+
+def offers(commands: Sequence[str], *, label: str = "ask next:") -> list[str]:
+    """Return commands to try next, as many on a line as fit."""
+    lines: list[str] = []
+    margin = " " * (len(label) + 2)
+    line = f"{label}  "
+    for command in commands:
+        if line.strip() not in ("", label) and visible(line) + visible(command) > WIDTH:
+            lines.append(line.rstrip())
+            line = margin
+        line += f"{command}    "
+    return [dim(text) for text in (*lines, line.rstrip())]

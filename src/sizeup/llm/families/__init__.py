@@ -60,7 +60,7 @@ def build(values: Mapping[str, Any], *, where: str = "config.json") -> Architect
     if not dtype and isinstance(text, Mapping):
         dtype = text.get("dtype") or text.get("torch_dtype")
     if isinstance(dtype, str):
-        architecture = replace(architecture, dtype=dtype.removeprefix("torch."))
+        architecture = replace(architecture, dtype=dtype.removeprefix("torch."), dtype_stated=True)
     quantization = values.get("quantization_config")
     if isinstance(quantization, Mapping):
         architecture = replace(architecture, quantization=quantization)
