@@ -6,10 +6,13 @@ transformers 5.23 is the text model alone. There, the towers count once ``archit
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sizeup.files import read_text
 from sizeup.llm.architecture import Architecture, Tower
 from sizeup.llm.config import Config
 from sizeup.llm.families import build_section
@@ -28,7 +31,7 @@ class Wrapper:
         project: what joins the towers to the text model.
         sections: keys of the towers' configurations; twice the same one for two equal towers.
         causal_is_text: the causal class of this type is the text model without its towers.
-        tied_by: whose ``tie_word_embeddings`` decides: the whole model's, the text model's, or nobody's.
+        tied_by: whose ``tie_word_embeddings`` decides: the whole model's, either's, the text model's, or nobody's.
     """
 
     project: Projector
@@ -40,7 +43,7 @@ class Wrapper:
 QWEN3 = Wrapper(project=join.qwen3_merger)
 WRAPPERS: Mapping[str, Wrapper] = {
     "gemma3": Wrapper(project=join.gemma3),
-    "shieldgemma2": Wrapper(project=join.gemma3),
+    "shieldgemma2": Wrapper(project=join.gemma3, tied_by="either"),
     "paligemma": Wrapper(project=join.paligemma),
     "llama4": Wrapper(project=join.llama4, causal_is_text=True),
     "mllama": Wrapper(project=join.mllama, causal_is_text=True, tied_by="nobody"),
@@ -82,16 +85,19 @@ WRAPPERS: Mapping[str, Wrapper] = {
     "voxtral": Wrapper(project=join.voxtral, sections=("audio_config",), tied_by="nobody"),
     "moss_transcribe_diarize": Wrapper(project=join.moss, sections=("audio_config",)),
 }
-TEXT_AS = {
-    "qwen2_vl_text": "qwen2",
-    "qwen2_5_vl_text": "qwen2",
-    "qwen3_vl_text": "qwen3",
-    "qwen3_vl_moe_text": "qwen3_moe",
-    "emu3_text_model": "llama",
-    "glm4v_moe_text": "glm4_moe",
-    "paddleocr_vl_text": "ernie4_5",
+TEXT_AS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "qwen2_vl_text": ("qwen2", {}),
+    "qwen2_5_vl_text": ("qwen2", {}),
+    "qwen3_vl_text": ("qwen3", {}),
+    "qwen3_vl_moe_text": ("qwen3_moe", {}),
+    "emu3_text_model": ("llama", {}),
+    "glm4v_text": ("glm4", {"attention_bias": True}),
+    "glm4v_moe_text": ("glm4_moe", {"use_qk_norm": False}),
+    "paddleocr_vl_text": ("ernie4_5", {}),
 }
-"""Text models whose layers are another type's; their own class defaults stay."""
+"""Text models whose layers are another type's; their own class defaults stay, and what the code fixes."""
+COMPLETED = frozenset({"voxtral"})
+"""Types that complete a section that is there with what they would put in its place."""
 
 
 def build(config: Config) -> Architecture:
@@ -105,9 +111,25 @@ def build(config: Config) -> Architecture:
         config.ignore(*wrapper.sections)
         remark = f'text model alone: the {" and ".join(names)} tower counts where "architectures" names the whole class'
         return replace(text, model_type=config.model_type, assumptions=(*text.assumptions, remark))
-    towers = [encoder(config.section(section), name) for section, name in zip(wrapper.sections, names, strict=True)]
+    towers = [encoder(part(config, section), name) for section, name in zip(wrapper.sections, names, strict=True)]
     projector = relabelled(wrapper.project(config, text.hidden_size), part="projector")
     return replace(text, model_type=config.model_type, towers=(*towers, Tower(name="projector", tensors=projector)))
+
+
+@functools.cache
+def absent_sections() -> dict[str, dict[str, dict[str, Any]]]:
+    """Return what a wrapper's class puts where a section is absent (``init_kwargs`` of transformers' sub-configs)."""
+    sections: dict[str, dict[str, dict[str, Any]]] = json.loads(read_text("llm/families/absent_sections.json"))
+    return sections
+
+
+def part(config: Config, name: str, changes: Mapping[str, Any] | None = None) -> Config:
+    """Return a section; an absent one is what the wrapper's class would build."""
+    given = config.get(name)
+    completed = given is None or config.model_type in COMPLETED
+    absent = absent_sections().get(config.model_type, {}).get(name, {}) if completed else {}
+    added = {key: value for key, value in absent.items() if key not in (given or {})}
+    return config.section(name, changes={**added, **(changes or {})})
 
 
 def text_section(config: Config, wrapper: Wrapper, *, whole: bool) -> Config:
@@ -115,8 +137,13 @@ def text_section(config: Config, wrapper: Wrapper, *, whole: bool) -> Config:
     changes: dict[str, Any] = {}
     if whole and wrapper.tied_by == "whole":
         changes["tie_word_embeddings"] = config.flag("tie_word_embeddings")
+    elif wrapper.tied_by == "either" and config.flag("tie_word_embeddings"):
+        changes["tie_word_embeddings"] = True
     elif wrapper.tied_by == "nobody":
         changes["tie_word_embeddings"] = False
-    text = config.section("text_config", changes=changes)
-    text.model_type = TEXT_AS.get(text.model_type, text.model_type)
+    text = part(config, "text_config", changes)
+    config.ignore("hidden_size", "vocab_size", "projection_dim")
+    kind, fixed = TEXT_AS.get(text.model_type, (text.model_type, {}))
+    text.model_type = kind
+    text.values = {**text.values, **fixed}
     return text

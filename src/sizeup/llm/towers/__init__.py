@@ -8,7 +8,6 @@ from sizeup.llm.towers.audio import WHISPER_ENCODERS, whisper_encoder
 from sizeup.llm.towers.vision import SPECIAL, VITS
 from sizeup.llm.towers.vit import vit
 
-
 WITHOUT_EFFECT = (
     "head_dim", "vocab_size", "projection_dim", "num_image_tokens", "window_size", "fullatt_block_indexes",
     "spatial_patch_size", "tokens_per_second", "num_attention_heads", "num_heads", "attention_heads",

@@ -237,7 +237,9 @@ def kimi(config: Config, hidden: int) -> Tensors:
 
 def minimax_m3(config: Config, hidden: int) -> Tensors:
     """Return MiniMax-M3's projector: patches one by one, then merged."""
-    middle, merged = config.integer("projector_hidden_size"), config.integer("merged_hidden_size")
+    merge = config.section("vision_config").integer("spatial_merge_size")
+    middle, merged = config.integer("projector_hidden_size"), hidden * merge**2
+    config.ignore("merged_hidden_size")
     names = ("multi_modal_projector.merge_linear_1", "multi_modal_projector.merge_linear_2")
     return (
         *two_layers(LINEARS, vision_width(config), middle, hidden),

@@ -74,6 +74,33 @@ def internvl(config: Config) -> Tensors:
     return tensors if config.flag("use_mean_pooling") else tensors + norm("layernorm", hidden, bias=True, part="tower")
 
 
+def exaone45(config: Config) -> Tensors:
+    """Return EXAONE 4.5's tower: Qwen2.5-VL's with fewer key-value heads."""
+    hidden, heads = config.integer("hidden_size"), config.integer("num_heads")
+    kv_heads = config.optional_integer("num_key_value_heads", minimum=1) or heads
+    patch = config.integer("patch_size")
+    return (
+        *convolution(
+            "patch_embed.proj",
+            hidden,
+            config.integer("in_channels"),
+            config.integer("temporal_patch_size"),
+            patch,
+            patch,
+            bias=False,
+        ),
+        *vit_layers(
+            hidden=hidden,
+            intermediate=config.integer("intermediate_size"),
+            layers=config.integer("depth"),
+            norm_bias=False,
+            gated=True,
+            kv_width=hidden // heads * kv_heads,
+            prefix="blocks.",
+        ),
+    )
+
+
 def glm4v(config: Config) -> Tensors:
     """Return GLM-4V's tower: RMSNorm, a gated MLP as wide as the output, norms after patches and layers."""
     hidden = config.integer("hidden_size")
@@ -105,10 +132,14 @@ def ovis2(config: Config) -> Tensors:
     )
 
 
+EIGHT_RATIOS = range(8)
+"""How many aspect ratios the class supports where the configuration lists none."""
+
+
 def mllama(config: Config) -> Tensors:
     """Return Llama 3.2's tower: tiles with positions of their own, and gated layers over all tiles."""
     hidden, tiles = config.integer("hidden_size"), config.integer("max_num_tiles")
-    ratios = config.sequence("supported_aspect_ratios") or ()
+    ratios = config.sequence("supported_aspect_ratios") or EIGHT_RATIOS
     rows = (config.integer("image_size") // config.integer("patch_size")) ** 2 + 1
     sizes = {"hidden": hidden, "intermediate": config.integer("intermediate_size")}
     biases = {"qkv_bias": False, "output_bias": False}
@@ -162,6 +193,7 @@ def sam(config: Config) -> Tensors:
 
 SPECIAL: Mapping[str, Callable[[Config], Tensors]] = {
     "internvl_vision": internvl,
+    "exaone4_5_vision": exaone45,
     "glm4v_vision": glm4v,
     "glm4v_moe_vision": glm4v,
     "ovis2_vision": ovis2,
