@@ -396,6 +396,15 @@ def test_what_is_not_understood_is_refused(config: dict[str, Any]) -> None:
         stored(config)
 
 
+def test_fp4_experts_in_an_fp8_checkpoint() -> None:
+    """DeepSeek-V4 says ``expert_dtype`` beside its FP8 config: experts take 4.25 bits, the rest 8."""
+    model = deepseek_v3()
+    plain = stored_weight_bytes(model).value
+    four = stored_weight_bytes(replace(model, quantization={**(model.quantization or {}), "expert_dtype": "fp4"})).value
+    experts = 58 * 256 * 3 * 2048 * 7168
+    assert plain - four == experts * (8 + 32 / 16384 - 4.25) / 8
+
+
 def test_an_unknown_method_is_named() -> None:
     with pytest.raises(UserError, match="mystery"):
         stored({"quant_method": "mystery"})

@@ -175,13 +175,19 @@ def _group_algorithm(group: Settings) -> tuple[str, int]:
     return ("INT8_SQ" if bits == 8 else "W4A16_AWQ"), size
 
 
+def _commonest(layers: Settings) -> str:
+    """Return the format that most of the modules have."""
+    names = [str(own.get("quant_algo", "")) for own in layers.values() if isinstance(own, Mapping)]
+    return algorithm_layout(max(sorted(set(names)), key=names.count), 0)[0]
+
+
 def modelopt(settings: Settings, architecture: Architecture) -> StoredFormat:
     """Return the storage that a ModelOpt config describes: one algorithm, groups, or an algorithm per module."""
     inner = section(settings, "quantization") or settings
     kept = ModuleMatcher(listed_modules(inner, "ignore", "exclude_modules"))
     algorithm, size = str(inner.get("quant_algo") or ""), whole_number(inner, "group_size", 0)
     if section(inner, "quantized_layers"):
-        groups, name = algorithm_groups(inner), "nvfp4" if "NVFP4" in str(inner)[:2000] else "mixed"
+        groups, name = algorithm_groups(inner), _commonest(section(inner, "quantized_layers"))
     elif section(inner, "config_groups"):
         layouts = []
         for group, targets in _config_groups(inner):

@@ -44,9 +44,12 @@ indexer's head weights."""
 def fp8(settings: Settings, architecture: Architecture) -> StoredFormat:
     """Return the storage that a ``fp8`` config describes."""
     block = settings.get("weight_block_size")
-    left = listed_modules(settings, "modules_to_not_convert", "ignored_layers", "ignore")
-    kept = ModuleMatcher([*left, *_NEVER_FP8])
     overrides = algorithm_groups(settings)
+    # Beside ``quantized_layers``, ``ignore`` names what was not quantized further: it stays FP8.
+    also = () if overrides else ("ignore",)
+    kept = ModuleMatcher([*listed_modules(settings, "modules_to_not_convert", "ignored_layers", *also), *_NEVER_FP8])
+    if settings.get("expert_dtype") == "fp4":
+        overrides = (*overrides, Group(_named_layout("mxfp4"), ModuleMatcher(["mlp.experts"])))
     if block is None:
         static = settings.get("activation_scheme") == "static"
         layout, name = _named_layout("fp8", tensor_bytes=4 if static else 0), "fp8"

@@ -29,21 +29,19 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number that JSON has")
 
 
-def _too_deep(raw: bytes) -> bool:
-    """Return whether brackets outside of strings nest deeper than any configuration does."""
-    depth, inside, escaped = 0, False, False
-    for byte in raw:
-        if inside:
-            escaped, inside = (byte == 0x5C and not escaped), not (byte == 0x22 and not escaped)
-        elif byte == 0x22:
-            inside = True
-        elif byte in (0x5B, 0x7B):
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        elif byte in (0x5D, 0x7D):
-            depth -= 1
-    return False
+def _too_deep(value: Any) -> bool:
+    """Return whether objects and lists nest deeper than any configuration does."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def parse_object(
@@ -65,8 +63,6 @@ def parse_object(
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{where} is not UTF-8 text (byte {error.start})") from None
-    if check_depth and raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _too_deep(raw):
-        raise UserError(f"{where} is nested deeper than {MAX_DEPTH} levels")
     try:
         value = json.loads(text, object_pairs_hook=pairs, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
@@ -77,6 +73,8 @@ def parse_object(
         raise UserError(f"{where}: {str(error)[:120]}") from None
     if not isinstance(value, dict):
         raise UserError(f"{where} holds {_kind(value)}, not an object")
+    if check_depth and _too_deep(value):
+        raise UserError(f"{where} is nested deeper than {MAX_DEPTH} levels")
     return value
 
 
