@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -42,12 +43,21 @@ _PARTS: tuple[tuple[Part, re.Pattern[str]], ...] = (
 )  # fmt: skip
 
 
+_NUMBER = re.compile(r"\d+")
+
+
 def part_named(name: str) -> Part:
     """Return the part of the model that a tensor's name points to, "other" where it tells nothing.
 
     >>> part_named("model.layers.0.self_attn.q_proj.weight"), part_named("blk.3.ffn_down_exps.weight")
     ('attention', 'experts')
     """
+    return _part_of(_NUMBER.sub("0", name))
+
+
+@functools.lru_cache(maxsize=4096)
+def _part_of(name: str) -> Part:
+    """Layers and experts have the same names but for their numbers, so few names are looked at."""
     for part, pattern in _PARTS:
         if pattern.search(name):
             return part
