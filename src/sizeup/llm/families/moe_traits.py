@@ -77,6 +77,9 @@ MINIMAX_IGNORED = (
 )
 """MiniMax-M2: all layers have full attention and norms; the published checkpoints hold no prediction layers."""
 
+STEP_IGNORED = ("per_layer_config", "n_shared_experts", "use_moe_router_bias", "num_sliding_attention_heads")
+"""Step: the head counts by layer stand in keys of their own; one shared expert, a bias that is a buffer."""
+
 GROK_NORMS = ("pre_attn_norm", "post_attn_norm", "pre_moe_norm", "post_moe_norm")
 AFMOE_NORMS = ("input_layernorm", "post_attention_layernorm", "pre_mlp_layernorm", "post_mlp_layernorm")
 
@@ -128,6 +131,7 @@ MIXTURES: dict[str, Mixture] = {
         ),
         attention="indexed",
         kinds="minimax",
+        ignored=(*MINIMAX_IGNORED, "n_shared_experts", "use_gemma_norm"),
     ),
     "ernie4_5_moe": Mixture(
         decoder=Traits(bias="use_bias"),
@@ -170,6 +174,7 @@ MIXTURES: dict[str, Mixture] = {
         attention="step",
         kinds="step",
         prediction=False,
+        ignored=STEP_IGNORED,
     ),
     "deepseek": Mixture(
         experts=Experts(layers="after_dense", shared="count"),
