@@ -39,7 +39,7 @@ _PARTS: tuple[tuple[Part, re.Pattern[str]], ...] = (
     ("embedding", re.compile(r"embed|(^|\.)wte|(^|\.)wpe|token_embd|position_embd|word_embeddings")),
     ("ssm", re.compile(r"mamba|ssm|linear_attn|mixer|time_mix|conv|recurrent|rg_lru")),
     ("attention", re.compile(r"attn|attention|(^|\.)[qkvo]_proj|query_key_value")),
-    ("mlp", re.compile(r"mlp|ffn|feed_forward|fc[12]|dense_|gate_proj|up_proj|down_proj|gate_up_proj")),
+    ("mlp", re.compile(r"mlp|ffn|feed_forward|fc\d|dense_|gate_proj|up_proj|down_proj|gate_up_proj")),
 )  # fmt: skip
 
 
