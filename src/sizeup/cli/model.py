@@ -68,12 +68,26 @@ def model(
             )  # fmt: skip
             answers.append(card)
         except UserError as error:
-            answers.append(error)
+            answers.append(_or_a_gpu(spec, error))
     if as_json:
         _print_json(specs, answers, engine)
     else:
         _print_text(answers, why=why)
     return exit_code(answers)
+
+
+def _or_a_gpu(spec: str, error: UserError) -> UserError:
+    """Return the error, or one that names the GPUs that an unknown SPEC looks like."""
+    from sizeup.errors import nearest_names
+    from sizeup.machine import gpu_names
+
+    if error.nearest or "catalog" not in error.message:
+        return error
+    names = gpu_names()
+    if spec.lower() in names:
+        return UserError(f"{spec} is a GPU, not a model", hint=f"sizeup MODEL --gpu {spec}, or sizeup gpus {spec}")
+    near = nearest_names(spec, names)
+    return UserError(f'no model or GPU is called "{spec}"', nearest=near) if near else error
 
 
 def exit_code(answers: list[Any]) -> int:

@@ -91,16 +91,27 @@ def _placement(placement: Placement, cached: bool) -> list[str]:
         placement.format,
         number(format_gib(placement.weights.value)),
         *([format_gib(placement.cache.value) if placement.cache else ""] if cached else []),
-        gpu.name if gpu else dim("none"),
+        short(gpu.name) if gpu else dim("none"),
         str(placement.common_gpus or dim("-")),
         _instance(placement.instance),
     ]
 
 
+def short(name: str, *, width: int = 18) -> str:
+    """Return a card's name without what tells it from no other of its size.
+
+    >>> short("RTX PRO 6000 Blackwell Server")
+    'RTX PRO 6000'
+    """
+    while len(name) > width and " " in name:
+        name = name.rpartition(" ")[0]
+    return name
+
+
 def _instance(instance: Instance | None) -> str:
     if instance is None or instance.usd_per_hour is None:
         return dim("none priced")
-    return f"{instance.cloud} {instance.name} ${instance.usd_per_hour:,.2f}/h"
+    return f"{instance.cloud} {instance.name.removeprefix('Standard_')} ${instance.usd_per_hour:,.2f}/h"
 
 
 def _verdicts(card: Card) -> list[str]:
@@ -111,7 +122,7 @@ def _verdicts(card: Card) -> list[str]:
     need = int(first.weights.value) + int(first.cache.value if first.cache else 0)
     whole = format_gib(gpu.memory_bytes * card.cluster.gpus)
     lines = [
-        f"{answer}  {first.format} on {card.cluster.gpus} x {gpu.name}: {format_gib(need)} of "
+        f"{answer}  {first.format} on {card.cluster.gpus} x {short(gpu.name)}: {format_gib(need)} of "
         f"{format_gib(first.budget_bytes)} ({USABLE_SHARE:.0%} of {whole})"
     ]
     where = f"{_tokens(card.context)}" + (f" x {card.sequences}" if card.sequences > 1 else "")

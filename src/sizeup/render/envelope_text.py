@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 
 from sizeup.envelope import Envelope, InstanceRow, ModelEnvelope, TableD1Row
+from sizeup.render.card_text import short
 from sizeup.render.layout import dim, number, offers, remark, strong, table, wrap
 from sizeup.units import GB, format_count, format_dollars, format_gb, format_gib, format_seconds, significant
 
@@ -31,7 +31,7 @@ def envelope_lines(envelope: Envelope) -> list[str]:
     )
     title = "Back of the envelope"
     source = "every statement of Azad (2024), computed, and where it is loose"
-    lines = [f"{strong(title)}   {dim(source)}"]
+    lines = [strong(title), dim(source)]
     for heading, body, *keys in sections:
         lines += ["", strong(heading), *body]
         lines += [line for key in keys for text in envelope.remarks.get(key, []) for line in remark(text)]
@@ -69,7 +69,7 @@ def _instances(instances: Sequence[InstanceRow]) -> list[str]:
         rows.append(
             [
                 row.instance,
-                textwrap.shorten(f"{row.gpus} x {row.gpu_name}", 24, placeholder=" ..."),
+                f"{row.gpus} x {short(row.gpu_name)}",
                 format_gib(row.memory_bytes),
                 number(format_count(row.inference_parameters)),
                 number(format_count(row.training_parameters)),
@@ -147,7 +147,7 @@ def _lora(envelope: Envelope) -> list[str]:
          f"instead of {x['additional_gpus_full_fine_tuning']}"],
         ["days with 25 % less time", number(f"{x['days']:g}"), f"instead of {x['days_full']:g}"],
         ["or GPUs", number(f"{x['gpus_same_time']:,}"), f"instead of {x['gpus_full']:,}"],
-        ["the paper's trainable counts", "", f"W_q and W_v: {paper}"],
+        ["the paper's own counts", "", f"W_q and W_v: {paper}"],
     ]  # fmt: skip
     return table(rows, align="<>")
 

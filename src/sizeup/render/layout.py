@@ -58,6 +58,8 @@ def table(
 ) -> list[str]:
     """Return the lines of a table; ``align`` holds ``<`` or ``>`` for each column (left by default).
 
+    Columns move together where the table would be wider than the screen.
+
     >>> table([["a", "1"], ["bb", "22"]], align="<>")
     ['  a    1', '  bb  22']
     """
@@ -67,6 +69,8 @@ def table(
     columns = max(len(row) for row in shown)
     align = align.ljust(columns, "<")
     widths = [max((visible(row[i]) for row in shown if i < len(row)), default=0) for i in range(columns)]
+    if indent + sum(widths) + gap * (columns - 1) > WIDTH:
+        gap = 1
     lines = []
     for row in shown:
         cells = [pad(cell, widths[i], align[i]) for i, cell in enumerate(row)]
