@@ -122,8 +122,9 @@ def _verdicts(card: Card) -> list[str]:
     need = int(first.weights.value) + int(first.cache.value if first.cache else 0)
     whole = format_gib(gpu.memory_bytes * card.cluster.gpus)
     lines = [
-        f"{answer}  {first.format} on {card.cluster.gpus} x {short(gpu.name)}: {format_gib(need)} of "
-        f"{format_gib(first.budget_bytes)} ({USABLE_SHARE:.0%} of {whole})"
+        f"{answer}  {first.format} on {card.cluster.gpus} x {gpu.name}",
+        f"  {number(format_gib(need))} of weights and cache; usable {format_gib(first.budget_bytes)}, "
+        f"{USABLE_SHARE:.0%} of {whole}",
     ]
     where = f"{_tokens(card.context)}" + (f" x {card.sequences}" if card.sequences > 1 else "")
     head = ["stored as", "weights", f"+ cache {where}", "free", "", "longest context", "sequences"]

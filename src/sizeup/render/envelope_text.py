@@ -147,9 +147,9 @@ def _lora(envelope: Envelope) -> list[str]:
          f"instead of {x['additional_gpus_full_fine_tuning']}"],
         ["days with 25 % less time", number(f"{x['days']:g}"), f"instead of {x['days_full']:g}"],
         ["or GPUs", number(f"{x['gpus_same_time']:,}"), f"instead of {x['gpus_full']:,}"],
-        ["the paper's own counts", "", f"W_q and W_v: {paper}"],
     ]  # fmt: skip
-    return table(rows, align="<>")
+    note = f"the paper's own trainable counts for W_q and W_v: {paper}"
+    return [*table(rows, align="<>"), *remark(note)]
 
 
 def _qlora(envelope: Envelope) -> list[str]:
