@@ -40,6 +40,18 @@ def test_class_defaults_fill_an_empty_configuration(case: dict[str, Any]) -> Non
     assert count_parameters(build({"model_type": case["model_type"]})) == case["parameters"]
 
 
+TEXT_ALONE = {case.values[0]["model_type"] for case in cases("parameters.jsonl")}
+"""Multimodal types whose causal class is another one: the whole class has to be named."""
+
+
+@pytest.mark.parametrize("case", cases("multimodal.jsonl"))
+def test_towers_and_projectors_equal_a_real_build(case: dict[str, Any]) -> None:
+    named = {"architectures": ["ForConditionalGeneration"]} if case["model_type"] in TEXT_ALONE else {}
+    architecture = build({**case["config"], **named})
+    assert [tower.not_counted for tower in architecture.towers if tower.not_counted] == []
+    assert count_parameters(architecture) == case["parameters"]
+
+
 @pytest.mark.parametrize("case", cases("cache.jsonl"))
 def test_cache_equals_a_real_forward(case: dict[str, Any]) -> None:
     architecture = build(case["config"])

@@ -180,8 +180,9 @@ class Config:
             raise UserError(f'{self.where}: "{name}" must be a mapping, not {value!r}')
         default_type = class_defaults().get(self.model_type, {}).get("sub_configs", {}).get(name)
         found_type = value.get("model_type") or model_type or default_type
-        if default_type and (found_type == self.model_type or found_type not in class_defaults()):
-            found_type = default_type  # published configurations give parts the whole's type, or an old name
+        own_part = bool(default_type and default_type.startswith(self.model_type))
+        if default_type and (own_part or found_type not in class_defaults()):
+            found_type = default_type  # a part of its own class keeps it whatever type a published configuration says
         child = Config({**value, **(changes or {})}, model_type=found_type, where=f"{self.where}.{name}")
         self._children.append(child)
         return child

@@ -65,6 +65,7 @@ WRAPPERS: Mapping[str, Wrapper] = {
     "video_llava": Wrapper(project=join.llava, sections=("vision_config", "vision_config")),
     "vipllava": Wrapper(project=join.vip_llava),
     "mistral3": Wrapper(project=join.mistral3),
+    "ministral3": Wrapper(project=join.mistral3, tied_by="text"),
     "lighton_ocr": Wrapper(project=join.mistral3),
     "internvl": Wrapper(project=join.internvl),
     "aya_vision": Wrapper(project=join.aya_vision),
@@ -134,16 +135,24 @@ def part(config: Config, name: str, changes: Mapping[str, Any] | None = None) ->
 
 def text_section(config: Config, wrapper: Wrapper, *, whole: bool) -> Config:
     """Return the text model's configuration, with embeddings tied as the whole model says."""
-    changes: dict[str, Any] = {}
-    if whole and wrapper.tied_by == "whole":
-        changes["tie_word_embeddings"] = config.flag("tie_word_embeddings")
-    elif wrapper.tied_by == "either" and config.flag("tie_word_embeddings"):
-        changes["tie_word_embeddings"] = True
-    elif wrapper.tied_by == "nobody":
-        changes["tie_word_embeddings"] = False
-    text = part(config, "text_config", changes)
-    config.ignore("hidden_size", "vocab_size", "projection_dim")
-    kind, fixed = TEXT_AS.get(text.model_type, (text.model_type, {}))
-    text.model_type = kind
-    text.values = {**text.values, **fixed}
+    text = part(config, "text_config")
+    config.ignore("hidden_size", "vocab_size", "projection_dim", "vision_feature_layer", "projector_hidden_act")
+    text.model_type, fixed = TEXT_AS.get(text.model_type, (text.model_type, {}))
+    text.values = {**text.values, **fixed, "tie_word_embeddings": is_tied(config, text, wrapper, whole=whole)}
     return text
+
+
+def is_tied(config: Config, text: Config, wrapper: Wrapper, *, whole: bool) -> bool:
+    """Return whether the head is the embedding.
+
+    A published file that leaves the question to the class means its text model's answer: transformers 5.23 assumes a
+    tie there, and drops it when it meets the checkpoint's own head.
+    """
+    own = text.flag("tie_word_embeddings")
+    if wrapper.tied_by in ("text", "nobody") or (wrapper.tied_by == "whole" and not whole):
+        return own and wrapper.tied_by != "nobody"
+    tied = config.flag("tie_word_embeddings")
+    if wrapper.tied_by == "either":
+        return tied or own
+    unsaid = "tie_word_embeddings" not in config.values and bool(published_class(config))
+    return own if tied and unsaid else tied

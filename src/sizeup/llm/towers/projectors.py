@@ -239,7 +239,7 @@ def minimax_m3(config: Config, hidden: int) -> Tensors:
     """Return MiniMax-M3's projector: patches one by one, then merged."""
     merge = config.section("vision_config").integer("spatial_merge_size")
     middle, merged = config.integer("projector_hidden_size"), hidden * merge**2
-    config.ignore("merged_hidden_size")
+    config.ignore("merged_hidden_size", "multimodal_projector_bias")
     names = ("multi_modal_projector.merge_linear_1", "multi_modal_projector.merge_linear_2")
     return (
         *two_layers(LINEARS, vision_width(config), middle, hidden),
