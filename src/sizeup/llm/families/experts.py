@@ -26,12 +26,14 @@ class Experts:
         layers: rule of ``moe_layers`` for which layers are mixtures.
         width, dense_width: keys of the width of an expert, and of a dense layer.
         shared: "" none, "count" (number of shared experts x width), "width" (one as wide as a routed one), or the key
-            of their width; ``shared_times_count`` multiplies that by their number.
+            of their width; ``shared_times_count`` multiplies that by their number; ``shared_anyway`` is the key of
+            the width that "count" of none falls back to.
         bias: of dense and shared MLPs.
         score_bias: name of a routing bias that is a parameter (elsewhere it is a buffer, which is not counted).
         fused, dense_fused: gate and up are one matrix, in the experts or in dense and shared MLPs.
         after_norm: name of a norm behind the experts.
-        prefix, router, shared_name, names: module names in the checkpoint.
+        prefix, router, shared_name, names: module names in the checkpoint; ``shared_path`` is for shared experts (of
+            one matrix for gate and up) outside of ``prefix``.
     """
 
     layers: str = "all"
@@ -39,6 +41,7 @@ class Experts:
     dense_width: str = "intermediate_size"
     shared: str = ""
     shared_times_count: bool = False
+    shared_anyway: str = ""
     shared_gate: bool = False
     bias: Switch = False
     router_bias: bool = False
@@ -50,24 +53,28 @@ class Experts:
     prefix: str = "mlp"
     router: str = "gate"
     shared_name: str = "shared_experts"
+    shared_path: str = ""
     names: tuple[str, ...] | None = None
 
 
 def top_k_of(config: Config, experts: int) -> int:
     """Return the routed experts that a token uses; all where the configuration does not say."""
+    if isinstance(config.get(*TOP_K_KEYS), list):
+        return experts  # listed by layer, see ``moe_places``
     return config.optional_integer(*TOP_K_KEYS, minimum=1) or experts
 
 
 def remarks(config: Config) -> tuple[str, ...]:
     """Return what had to be assumed about the experts."""
-    if config.optional_integer(*TOP_K_KEYS) is None:
+    if config.get(*TOP_K_KEYS) is None:
         return (f'"{TOP_K_KEYS[0]}" is not given; every expert is taken as active',)
     return ()
 
 
 def expert_count(config: Config) -> int:
-    """Return the routed experts of a layer; DeepSeek-V3.2's class lets ``num_experts`` win."""
-    return config.integer(*EXPERT_KEYS)
+    """Return the routed experts of a layer; the classes of two types let ``num_experts`` win."""
+    winning = ("num_experts",) if config.model_type in ("deepseek_v32", "glm_moe_dsa") else ()
+    return config.integer(*winning, *EXPERT_KEYS)
 
 
 def shared_width(config: Config, traits: Experts) -> int:
@@ -76,6 +83,8 @@ def shared_width(config: Config, traits: Experts) -> int:
         return 0
     count = config.optional_integer(*SHARED_KEYS, default=0) or 0
     if traits.shared == "count":
+        if not count and traits.shared_anyway:
+            return config.integer(traits.shared_anyway)
         return count * config.integer(traits.width)
     if traits.shared == "width":
         return config.integer(traits.width)
@@ -83,14 +92,14 @@ def shared_width(config: Config, traits: Experts) -> int:
     return width * count if traits.shared_times_count else width
 
 
-def mixture_block(config: Config, traits: Experts) -> Block:
-    """Return the router and the experts of one layer."""
+def mixture_block(config: Config, traits: Experts, *, top_k: int | None = None) -> Block:
+    """Return the router and the experts of one layer; ``top_k`` where the layer has its own."""
     hidden, experts = config.integer("hidden_size"), expert_count(config)
     shared, bias = shared_width(config, traits), switched(config, traits.bias)
     block = mixture(
         hidden=hidden,
         experts=experts,
-        top_k=top_k_of(config, experts),
+        top_k=top_k or top_k_of(config, experts),
         intermediate=config.integer(traits.width),
         shared_intermediate=0 if traits.dense_fused else shared,
         shared_gate=traits.shared_gate,
@@ -104,7 +113,7 @@ def mixture_block(config: Config, traits: Experts) -> Block:
         names=traits.names,
     )
     if traits.dense_fused and shared:
-        name = f"{traits.prefix}.{traits.shared_name}"
+        name = traits.shared_path or f"{traits.prefix}.{traits.shared_name}"
         block += fused_mlp(hidden=hidden, intermediate=shared, bias=bias, prefix=name, part="shared_experts")
     extras = vector(f"{traits.prefix}.{traits.score_bias}", experts, part="router") if traits.score_bias else ()
     extras += norm(f"{traits.prefix}.{traits.after_norm}", hidden) if traits.after_norm else ()
@@ -116,7 +125,7 @@ def dense_block(config: Config, traits: Experts) -> Block:
     make = fused_mlp if traits.dense_fused else gated_mlp
     return make(
         hidden=config.integer("hidden_size"),
-        intermediate=config.integer(traits.dense_width),
+        intermediate=config.optional_integer(traits.dense_width, minimum=1) or config.integer("intermediate_size"),
         bias=switched(config, traits.bias),
         prefix=traits.prefix if traits.prefix != "block_sparse_moe" else "mlp",
     )

@@ -51,5 +51,9 @@ def decoder_layer(config: Config, traits: Mixture, place: Place) -> Layer:
     """Return one layer: norms, attention, and experts or a dense MLP."""
     hidden = config.integer("hidden_size")
     around = Block(tuple(t for name in traits.decoder.norms for t in scaled_norm(traits.decoder, name, hidden)))
-    mlp = mixture_block(config, traits.experts) if place.sparse else dense_block(config, traits.experts)
+    mlp = (
+        mixture_block(config, traits.experts, top_k=place.top_k)
+        if place.sparse
+        else dense_block(config, traits.experts)
+    )
     return layer_of(place.kind, (around, attention_of(config, traits, place), mlp))

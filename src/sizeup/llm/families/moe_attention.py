@@ -23,9 +23,11 @@ def attention_of(config: Config, traits: Mixture, place: Place) -> Block:
     if traits.attention == "step":
         return _step(config, place)
     block = attention_block(config, traits.decoder, place.window)
-    if traits.attention == "gated":
+    if traits.attention in ("gated", "biased_gate"):
         heads, _, head_dim = heads_of(config, traits.decoder)
         block += output_gate("gate_proj", config.integer("hidden_size"), heads * head_dim)
+        if traits.attention == "biased_gate":
+            block += Block(vector("self_attn.gate_bias", heads, part="attention"))
     if place.kind == BLOCKS:
         block = _indexed(config, block)
     return _in_chunks(block) if place.kind == CHUNKED else block
@@ -64,7 +66,7 @@ def _two_heads(config: Config, place: Place) -> Block:
 
 
 def _step(config: Config, place: Place) -> Block:
-    """Step 3.7: sliding layers may have more heads; a gate per head, or one per feature."""
+    """Step, Laguna: some layers may have more heads; a gate per head, or one per feature."""
     hidden, head_dim = config.integer("hidden_size"), config.integer("head_dim")
     heads, kv_heads = config.integer("num_attention_heads"), config.integer("num_key_value_heads")
     other = config.get("attention_other_setting")
@@ -72,6 +74,7 @@ def _step(config: Config, place: Place) -> Block:
     if place.kind == SLIDING:
         listed = other.get("num_attention_heads") if isinstance(other, dict) else None
         heads = sliding or listed or heads
+    heads = place.heads or heads
     check_divides("key-value heads", heads, kv_heads)
     per_head = config.get("gating", default=True) in (True, "per-head")
     block = attention(

@@ -21,7 +21,7 @@ def sparse_layers(config: Config, rule: str, layers: int) -> list[bool]:
     """Return for each layer whether it is a mixture of experts.
 
     ``rule``: "all"; "listed" (``mlp_layer_types``, else after the first dense layers); "after_dense"; "stepped"
-    (Qwen); "interleaved" (Llama 4); "ranged" (ERNIE); "enumerated" (Step).
+    (Qwen); "late_stepped" (Flint); "interleaved" (Llama 4); "ranged" (ERNIE); "enumerated" (Step).
     """
     sparse = RULES[rule](config, layers)
     return [sparse(index) for index in range(layers)]
@@ -78,6 +78,13 @@ def _stepped(config: Config, layers: int) -> Sparse:
     return lambda index: experts > 0 and index not in dense and (index + 1) % step == 0
 
 
+def _late_stepped(config: Config, layers: int) -> Sparse:
+    """Flint: as Qwen, but its first two layers are dense unless ``mlp_only_layers`` is given."""
+    named = config.sequence("mlp_only_layers")
+    stepped = _stepped(config, layers)
+    return lambda index: stepped(index) and (named is not None or index not in (0, 1))
+
+
 def _interleaved(config: Config, layers: int) -> Sparse:
     """Llama 4: ``moe_layers``, or every ``interleave_moe_layer_step``-th."""
     step = config.integer("interleave_moe_layer_step", default=1, minimum=0)
@@ -115,6 +122,7 @@ RULES: dict[str, Callable[[Config, int], Sparse]] = {
     "listed": _listed,
     "after_dense": _after_dense,
     "stepped": _stepped,
+    "late_stepped": _late_stepped,
     "interleaved": _interleaved,
     "ranged": _ranged,
     "enumerated": _enumerated,

@@ -6,7 +6,7 @@ Source: ``__post_init__`` of the configuration classes (transformers 5.23).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sizeup.errors import UserError, nearest_names
@@ -22,11 +22,16 @@ FULL, SLIDING, CHUNKED, BLOCKS = "full_attention", "sliding_attention", "chunked
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One layer's variant; layers with equal places are equal."""
+    """One layer's variant; layers with equal places are equal.
+
+    ``heads`` and ``top_k`` are its own query heads and active experts, where a configuration lists them by layer.
+    """
 
     kind: str
     window: int | None
     sparse: bool
+    heads: int | None = None
+    top_k: int | None = None
 
 
 def places(config: Config, traits: Mixture) -> list[Place]:
@@ -35,7 +40,8 @@ def places(config: Config, traits: Mixture) -> list[Place]:
     sparse = sparse_layers(config, traits.experts.layers, layers)
     if not traits.kinds:
         windows = layer_windows(config, traits.decoder.windows, traits.decoder.pattern)
-        return [Place(FULL if w is None else SLIDING, w, s) for w, s in zip(windows, sparse, strict=True)]
+        found = [Place(FULL if w is None else SLIDING, w, s) for w, s in zip(windows, sparse, strict=True)]
+        return _with_own_sizes(config, found)
     allowed, rule = KINDS[traits.kinds]
     kinds, window = rule(config, layers)
     for kind in kinds:
@@ -48,17 +54,31 @@ def places(config: Config, traits: Mixture) -> list[Place]:
     return [Place(k, window if k in windowed else None, s) for k, s in zip(kinds, sparse, strict=True)]
 
 
+def _with_own_sizes(config: Config, found: list[Place]) -> list[Place]:
+    """Return places with the query heads (Laguna) and active experts (Hunyuan) that are listed by layer."""
+    heads, top_k = config.get("num_attention_heads_per_layer"), config.get("moe_topk")
+    for key, values in (("num_attention_heads_per_layer", heads), ("moe_topk", top_k)):
+        if isinstance(values, list) and len(values) != len(found):
+            raise UserError(f'{config.where}: "{key}" has {len(values)} entries, the model {len(found)} layers')
+    if isinstance(heads, list):
+        found = [replace(place, heads=own) for place, own in zip(found, heads, strict=True)]
+    if isinstance(top_k, list):
+        found = [replace(place, top_k=own) for place, own in zip(found, top_k, strict=True)]
+    return found
+
+
 def predicted_places(config: Config, traits: Mixture) -> list[Place]:
-    """Return the variants of the extra prediction layers: like the last layer, or as Step lists them."""
+    """Return the variants of the extra prediction layers: like the last layer, or as listed (Step, Mellum)."""
     count = predicted_layers(config)
     if not count:
         return []
-    if traits.kinds != "step":
+    kind, mlp = traits.predicted
+    if not kind:
         return [places(config, traits)[-1]] * count
     layers, window = config.integer("num_hidden_layers"), config.optional_integer("sliding_window") or None
     padded = config.sequence("layer_types") or []
-    kinds = config.sequence("mtp_layer_types") or padded[layers : layers + count] or [FULL] * count
-    mlps = config.sequence("mtp_mlp_layer_types") or ["dense"] * count
+    kinds = config.sequence("mtp_layer_types") or padded[layers : layers + count] or [kind] * count
+    mlps = config.sequence("mtp_mlp_layer_types") or [mlp] * count
     return [
         Place(kind, window if kind == SLIDING else None, MLP_KINDS.get(mlp, False))
         for kind, mlp in zip(kinds, mlps, strict=False)

@@ -21,17 +21,19 @@ class Mixture:
         attention: variant of ``moe_attention``; ``kinds`` is the rule for layer kinds that are more than full or
             sliding (else ``decoder.windows`` decides).
         head_bias: of the language-model head.
-        prediction: the checkpoint's prediction layers repeat the token table and head.
+        prediction: the checkpoint's prediction layers repeat the token table and head; ``predicted`` is their attention
+            and MLP where the configuration does not list them ("" as the last layer's).
         defaults: what an absent key means where transformers' class does not name it, or has no class.
         ignored: keys of published configurations that name sizes but have no effect.
     """
 
     decoder: Traits = field(default_factory=Traits)
     experts: Experts = field(default_factory=Experts)
-    attention: Literal["plain", "gated", "two_heads", "step", "indexed"] = "plain"
+    attention: Literal["plain", "gated", "biased_gate", "two_heads", "step", "indexed"] = "plain"
     kinds: Literal["", "chunked", "mimo", "step", "minimax"] = ""
     head_bias: Switch = False
     prediction: bool = True
+    predicted: tuple[str, str] = ("", "")
     defaults: dict[str, Any] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
 
@@ -167,13 +169,18 @@ MIXTURES: dict[str, Mixture] = {
         kinds="mimo",
         defaults={"first_k_dense_replace": 1},
     ),
-    "solar_open": Mixture(decoder=Traits(output_bias=False), experts=Experts(shared="count")),
+    "solar_open": Mixture(
+        decoder=Traits(output_bias=False),
+        experts=Experts(shared="count"),
+        ignored=("intermediate_size",),  # no layer is dense
+    ),
     "step3p5": Mixture(
         decoder=Traits(qk_norm="head"),
         experts=Experts(layers="enumerated", shared="share_expert_dim", bias="mlp_bias"),
         attention="step",
         kinds="step",
         prediction=False,
+        predicted=("full_attention", "dense"),
         ignored=STEP_IGNORED,
     ),
     "deepseek": Mixture(

@@ -24,7 +24,8 @@ def build(config: Config) -> Architecture:
     kinds = config.sequence("attn_layers") or []
     if not kinds or not set(kinds) <= set(KINDS):
         raise UserError(f'{config.where}: "attn_layers" must name one or more of "local" and "lsh", not {kinds}')
-    config.ignore("num_hidden_layers", "num_buckets", "num_chunks_after", "axial_norm_std", "tie_word_embeddings")
+    config.ignore("num_hidden_layers", "num_buckets", "axial_norm_std", "tie_word_embeddings")
+    config.ignore("num_chunks_before", "num_chunks_after", "intermediate_size", "sinusoidal_pos_embds")
     return Architecture(
         model_type=config.model_type,
         hidden_size=hidden,

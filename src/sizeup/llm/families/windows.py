@@ -93,6 +93,26 @@ def _full_last(config: Config, pattern: int) -> Slides:
     return lambda index: (index + 1) % period != 0
 
 
+def _full_last_and_end(config: Config, pattern: int) -> Slides:
+    """Beam: the last of each ``pattern`` layers is full, and the model's last layer."""
+    last = config.integer("num_hidden_layers") - 1
+    return lambda index: (index + 1) % pattern != 0 and index != last
+
+
+def _full_second_and_ends(config: Config, pattern: int) -> Slides:
+    """Flint: the second of each ``pattern`` layers is full, and the model's first and last layer."""
+    ends = (0, config.integer("num_hidden_layers") - 1)
+    return lambda index: index % pattern != 1 and index not in ends
+
+
+def _full_last_after_dense(config: Config, pattern: int) -> Slides:
+    """Cohere2-MoE: the pattern starts anew behind the first dense layers, which have one of their own."""
+    first = config.optional_integer("first_k_dense_replace") or 0
+    dense = config.integer("prefix_dense_sliding_window_pattern")
+    period = config.integer("sliding_window_pattern")
+    return lambda index: (index + 1) % dense != 0 if index < first else (index - first + 1) % period != 0
+
+
 def _full_first(config: Config, pattern: int) -> Slides:
     return lambda index: index % pattern != 0
 
@@ -134,6 +154,9 @@ RULES: dict[str, Callable[[Config, int], Slides]] = {
     "none": _none,
     "late": _late,
     "full_last": _full_last,
+    "full_last_and_end": _full_last_and_end,
+    "full_second_and_ends": _full_second_and_ends,
+    "full_last_after_dense": _full_last_after_dense,
     "full_first": _full_first,
     "no_rope": _no_rope,
     "used": _used,
