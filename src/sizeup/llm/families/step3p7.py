@@ -23,7 +23,8 @@ def build(config: Config) -> Architecture:
         config.assume(class_defaults()["step3p5"]["defaults"])
         tower = Tower(name="vision", not_counted='the configuration has no "vision_config"')
         return replace(build_with(config, MIXTURES["step3p5"]), towers=(tower,))
-    text = config.section("text_config")
+    tied = config.flag("tie_word_embeddings")  # the whole model decides
+    text = config.section("text_config", changes={"tie_word_embeddings": tied})
     text.model_type = "step3p5"  # whatever the file says, as in the class
     vision = config.section("vision_config")
     model = build_with(text, MIXTURES["step3p5"])
