@@ -72,7 +72,7 @@ class Config:
         for alias, name in record.get("aliases", {}).items():
             self._aliases.setdefault(name, []).append(alias)
             self._aliases.setdefault(alias, []).append(name)
-        self.known_type = bool(record)
+        self._harmless = frozenset(record.get("harmless", ()))
         self._read: set[str] = set()
         self._children: list[Config] = []
 
@@ -204,7 +204,7 @@ class Config:
 
     def unread(self) -> list[str]:
         """Return the keys present that neither the family nor the class defaults know, harmless ones left out."""
-        known = self._read | set(self.defaults) | HARMLESS_KEYS
+        known = self._read | set(self.defaults) | HARMLESS_KEYS | self._harmless
         known |= set(self._aliases)
         keys = [key for key in self.values if key not in known and not key.startswith("_")]
         for child in self._children:

@@ -42,6 +42,16 @@ def build_section(config: Config) -> Architecture:
     return architecture
 
 
+def _quantization(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return how the checkpoint is quantized: its own section, or that of the text model (Kimi-K2.5)."""
+    text = values.get("text_config")
+    places = (values, text if isinstance(text, Mapping) else {})
+    found = next((p["quantization_config"] for p in places if isinstance(p.get("quantization_config"), Mapping)), None)
+    if found is not None and values.get("expert_dtype"):
+        return {**found, "expert_dtype": values["expert_dtype"]}
+    return found
+
+
 def build(values: Mapping[str, Any], *, where: str = "config.json") -> Architecture:
     """Return the architecture that a parsed config.json describes.
 
@@ -61,7 +71,7 @@ def build(values: Mapping[str, Any], *, where: str = "config.json") -> Architect
         dtype = text.get("dtype") or text.get("torch_dtype")
     if isinstance(dtype, str):
         architecture = replace(architecture, dtype=dtype.removeprefix("torch."), dtype_stated=True)
-    quantization = values.get("quantization_config")
-    if isinstance(quantization, Mapping):
+    quantization = _quantization(values)
+    if quantization is not None:
         architecture = replace(architecture, quantization=quantization)
     return replace(architecture, assumptions=architecture.assumptions + remarks) if remarks else architecture
