@@ -129,14 +129,20 @@ def fit_curve(op: str, rows: list[Row], gpu: Gpu, dtype: str) -> dict[str, Any]:
     }
 
 
-COLLECTIVES = {
+def point_to_point(*, message_bytes: Any, ranks: Any, link: collectives.Link) -> Any:
+    """Predict a send to one neighbour."""
+    return collectives.point_to_point_seconds(message_bytes=message_bytes, link=link)
+
+
+COLLECTIVES: dict[str, Callable[..., Any]] = {
     "all_reduce": collectives.all_reduce_seconds,
     "all_to_all": collectives.all_to_all_seconds,
+    "p2p": point_to_point,
 }
 
 
 def fit_link(op: str, rows: list[Row]) -> dict[str, Any]:
-    """Return the link (bandwidth, latency, hop, slow start) that fits collectives of one GPU inside one node."""
+    """Return the link (bandwidth, latency, hop, slow start) that fits collectives of one GPU."""
     message, ranks = columns(rows, "message_bytes", "n_gpus")
     measured = columns(rows, "latency_us")[0] * MICROSECOND
     fastest = float(np.max(2 * (ranks - 1) / ranks * message / measured))
@@ -170,6 +176,26 @@ def fit_link(op: str, rows: list[Row]) -> dict[str, Any]:
     }
 
 
+def fit_links(op: str, gpu: Gpu, rows: list[Row]) -> list[dict[str, Any]]:
+    """Return the links of one GPU by library and scope: inside a node, or one card of each of two nodes.
+
+    Rings through several cards of several nodes are left out: the one cluster measured so had a slow network.
+    """
+    found = []
+    for library in ("nccl", "engine"):
+        for scope in ("inside", "between"):
+            chosen = [
+                row
+                for row in rows
+                if (row["engine"] == "nccl") == (library == "nccl")
+                and (row["gpus_per_node"] in ("", row["n_gpus"])) == (scope == "inside")
+                and (scope == "inside" or (op == "p2p" and row["gpus_per_node"] == "1"))
+            ]
+            if len(chosen) >= 9:
+                found.append({"op": op, "gpu": gpu.key, "library": library, "scope": scope, **fit_link(op, chosen)})
+    return found
+
+
 def grouped(rows: list[Row]) -> dict[tuple[str, str, str], list[Row]]:
     """Return rows by operation, GPU and number format (of the cache for decode attention)."""
     groups: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
@@ -197,13 +223,9 @@ def main() -> None:
                 continue
             curves.append({"op": op, "gpu": gpu.key, "dtype": dtype, **fit_curve(op, members, gpu, dtype)})
         elif op in COLLECTIVES:
-            inside = [row for row in members if row["gpus_per_node"] in ("", row["n_gpus"]) or row["n_gpus"] < "9"]
-            for library in ("nccl", "engine"):
-                chosen = [row for row in inside if (row["engine"] == "nccl") == (library == "nccl")]
-                if len(chosen) >= 12:
-                    links.append({"op": op, "gpu": gpu.key, "library": library, **fit_link(op, chosen)})
+            links += fit_links(op, gpu, members)
     for record in curves + links:
-        name = f"{record['op']:18} {record['gpu']:30} {record.get('dtype', record.get('library')):10}"
+        name = f"{record['op']:18} {record['gpu']:30} {record.get('dtype', record.get('library')):10} {record.get('scope', ''):8}"
         print(f"{name} n={record['kernels']:4} median {record['median_error']:.3f} p90 {record['p90_error']:.3f}")
     text = json.dumps({"curves": curves, "links": links}, indent=1)
     OUTPUT.write_text(text + "\n", encoding="utf-8")
