@@ -39,7 +39,7 @@ def build(config: Config) -> Architecture:
         max_positions=config.optional_integer("max_position_embeddings"),
         embedding=table("embed_tokens", vocabulary, hidden),
         layers=repeated(layer_kinds(config), lambda kind: decoder_layer(config, kind)),
-        head=(*_hyper_head(config), *norm("norm", hidden), *head(hidden, vocabulary, tied=tied)),
+        head=(*hyper_head(config), *norm("norm", hidden), *head(hidden, vocabulary, tied=tied)),
         tied_embeddings=tied,
         multi_token_prediction=_prediction(config),
     )
@@ -92,15 +92,17 @@ def decoder_layer(config: Config, kind: str) -> Layer:
     return layer_of(kind, (around, streams, attention_block(config, kind), mixture_block(config, EXPERTS)))
 
 
-def hyper_connection(config: Config, name: str) -> Block:
-    """Return what mixes the parallel residual streams (float32 in the checkpoint)."""
+def hyper_connection(config: Config, name: str, *, mixes: bool = True) -> Block:
+    """Return what reads from and writes to the parallel residual streams, and ``mixes`` them (float32)."""
     streams = config.integer("hc_mult")
-    rows = (2 + streams) * streams
+    rows = (2 + streams if mixes else 2) * streams
     fn = vector(f"{name}.fn", rows, streams * config.integer("hidden_size"), part="other")
-    return Block((*fn, *vector(f"{name}.base", rows, part="other"), *vector(f"{name}.scale", 3, part="other")))
+    scale = vector(f"{name}.scale", 3 if mixes else 2, part="other")
+    return Block((*fn, *vector(f"{name}.base", rows, part="other"), *scale))
 
 
-def _hyper_head(config: Config, prefix: str = "hc_head") -> tuple[Tensor, ...]:
+def hyper_head(config: Config, prefix: str = "hc_head") -> tuple[Tensor, ...]:
+    """Return what joins the streams before the final norm."""
     streams = config.integer("hc_mult")
     return (
         *vector(f"{prefix}.hc_fn", streams, streams * config.integer("hidden_size"), part="other"),
@@ -195,7 +197,7 @@ def _prediction(config: Config) -> tuple[Tensor, ...]:
         *linear("e_proj", use="other", part="mtp", out=hidden, into=hidden),
         *linear("h_proj", use="other", part="mtp", out=hidden, into=hidden),
         *(tensor for name in ("enorm", "hnorm", "norm") for tensor in norm(name, hidden)),
-        *_hyper_head(config),
+        *hyper_head(config),
         *decoder_layer(config, SLIDING).tensors,
     )
     return as_prediction([parts] * predicted_layers(config))

@@ -62,6 +62,13 @@ LATENT: dict[str, Latent] = {
     ),
     "axk1": Latent(experts=replace(LISTED, after_norm="post_mlp_layernorm"), needs_q_rank=True),
     "axk2": Latent(experts=LISTED, indexer=True, needs_q_rank=True, gated=True),
+    "hy_v4": Latent(  # with what ``hy_v4`` adds
+        experts=LISTED,
+        indexer=True,
+        needs_q_rank=True,
+        prediction=False,
+        defaults={"first_k_dense_replace": 1, "index_topk_freq": 4},
+    ),
     "dots3_note_text": Latent(experts=NOTE_EXPERTS, indexer=True, needs_q_rank=True, head_gate=True),
 }
 """Every mixture with latent attention in one block per layer."""
