@@ -11,12 +11,12 @@ from typing import Any
 from sizeup.errors import UserError, nearest_names
 from sizeup.files import read_text
 
-_SIZE_WORDS = re.compile(
+_SIZE_WORDS = (
     r"(^|_)(n|num|dim|dims|size|sizes|rank|layers?|heads?|experts?|expand|groups?|width|depth|hidden|intermediate|"
     r"vocab|kernel|state|ffn|mlp|blocks?|window|period|offset|interval|pattern|bias|tied?|shared?|conv|mtp|nextn|"
     r"embed|embeddings?|channels?|stride|sparse|lora|adapter|latent|head_dim|replace|index)(_|$)"
 )
-_NEVER_SIZES = re.compile(
+_NEVER_SIZES = (
     r"(_token_id|_token_ids|_token|_tokens|_token_index|_eps|_epsilon|_dropout|_prob|_std|_range|_factor|_scale|_scaling|_theta|"
     r"_multiplier|_multipliers|_coef|_coeff|_loss|_act|_activation|_version|_implementation|_dtype|_temperature|_alpha|_beta|"
     r"_id|_ids|_limit|_softcap|_softcapping|_clip|_base|_url|_format|_strategy|_mode|_chunk_size|_jitter|_jitter_noise)$"
@@ -233,7 +233,7 @@ def looks_size_changing(key: str, value: Any) -> bool:
     if isinstance(value, float) and value != int(value):
         return False
     name = key.split(".")[-1].lower()
-    return bool(_SIZE_WORDS.search(name)) and not _NEVER_SIZES.search(name)
+    return bool(re.search(_SIZE_WORDS, name)) and not re.search(_NEVER_SIZES, name)
 
 
 def refuse_unknown_keys(config: Config) -> tuple[str, ...]:

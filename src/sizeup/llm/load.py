@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os.path
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sizeup.errors import UserError
-from sizeup.llm.gguf import read_gguf
-from sizeup.llm.headers import StoredWeights, read_bytes, read_safetensors, read_safetensors_index
-from sizeup.llm.strict_json import CONFIG_LIMIT_BYTES, parse_object
 from sizeup.units import parse_count
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sizeup.llm.headers import StoredWeights
 
 Kind = Literal["size", "config", "safetensors", "gguf", "catalog", "hub"]
 INDEX_NAME = "model.safetensors.index.json"
@@ -63,6 +65,9 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         UserError: unreadable, too large, not JSON, or with repeated keys, NaN or absurd nesting.
     """
+    from sizeup.llm.headers import read_bytes
+    from sizeup.llm.strict_json import CONFIG_LIMIT_BYTES, parse_object
+
     return parse_object(read_bytes(path, CONFIG_LIMIT_BYTES), where=path.name)
 
 
@@ -80,9 +85,10 @@ def load_spec(spec: str, *, find_model: Lookup | None = None) -> LoadedModel:
         raise UserError(f"{spec[:60]!r} does not name a model")
     if _BARE_SIZE.fullmatch(text):
         return LoadedModel(kind="size", name=text, bare_parameters=_positive(parse_count(text), text))
-    path = Path(text).expanduser()
-    if _exists(path):
-        return load_path(path)
+    if os.path.exists(os.path.expanduser(text)):
+        from pathlib import Path
+
+        return load_path(Path(text).expanduser())
     if text.endswith(_SUFFIXES) or text.startswith(("./", "../", "/", "~")):
         raise UserError(f"there is no file {text}")
     return _named(text, find_model or _package_catalog())
@@ -92,13 +98,6 @@ def _positive(count: int, text: str) -> int:
     if not 0 < count <= 10**16:
         raise UserError(f'"{text}" is not the size of a model')
     return count
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        return False
 
 
 def _package_catalog() -> Lookup:
@@ -130,6 +129,9 @@ def load_path(path: Path) -> LoadedModel:
     Raises:
         UserError: nothing that describes a model, or something malformed.
     """
+    from sizeup.llm.gguf import read_gguf
+    from sizeup.llm.headers import read_safetensors, read_safetensors_index
+
     if path.is_dir():
         return _load_folder(path)
     name = path.name

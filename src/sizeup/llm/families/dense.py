@@ -27,8 +27,6 @@ from sizeup.llm.config import Config
 from sizeup.llm.families.common import attention_dims
 from sizeup.llm.families.dense_traits import TRAITS, Switch, Traits
 from sizeup.llm.families.windows import layer_windows
-from sizeup.llm.families.wrappers import WRAPPERS
-from sizeup.llm.families.wrappers import build as build_wrapper
 
 ACTIVATION_PARAMETERS = {"xielu": 2, "prelu": 1}
 """Numbers that an activation function learns (transformers ``activations.py``)."""
@@ -43,8 +41,10 @@ def build(config: Config) -> Architecture:
 
 def _wrapped(config: Config) -> Architecture:
     """Return a wrapper under its text type's name (Ministral 3), with its encoder where we know how it is joined."""
-    if config.model_type in WRAPPERS and isinstance(config.values.get("vision_config"), Mapping):
-        return build_wrapper(config)
+    from sizeup.llm.families import wrappers
+
+    if config.model_type in wrappers.WRAPPERS and isinstance(config.values.get("vision_config"), Mapping):
+        return wrappers.build(config)
     text = config.section("text_config", model_type=config.model_type)
     if text.model_type not in TRAITS:
         raise UserError(f'{config.where}: "text_config" of type "{text.model_type}" inside "{config.model_type}"')
