@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sizeup.errors import UserError
 from sizeup.llm.architecture import Block
 from sizeup.llm.blocks import fused_mlp, gated_mlp, mixture, norm, vector
 from sizeup.llm.config import Config
@@ -93,13 +94,20 @@ def shared_width(config: Config, traits: Experts) -> int:
 
 
 def mixture_block(config: Config, traits: Experts, *, top_k: int | None = None) -> Block:
-    """Return the router and the experts of one layer; ``top_k`` where the layer has its own."""
+    """Return the router and the experts of one layer; ``top_k`` where the layer has its own.
+
+    Raises:
+        UserError: a token would use more experts than there are.
+    """
     hidden, experts = config.integer("hidden_size"), expert_count(config)
     shared, bias = shared_width(config, traits), switched(config, traits.bias)
+    top_k = top_k or top_k_of(config, experts)
+    if top_k > experts:
+        raise UserError(f'{config.where}: "{TOP_K_KEYS[0]}" = {top_k}, but a layer has {experts} experts')
     block = mixture(
         hidden=hidden,
         experts=experts,
-        top_k=top_k or top_k_of(config, experts),
+        top_k=top_k,
         intermediate=config.integer(traits.width),
         shared_intermediate=0 if traits.dense_fused else shared,
         shared_gate=traits.shared_gate,

@@ -20,8 +20,9 @@ MLP_KINDS = {"dense": False, "sparse": True, "moe": True, "hash_moe": True}
 def sparse_layers(config: Config, rule: str, layers: int) -> list[bool]:
     """Return for each layer whether it is a mixture of experts.
 
-    ``rule``: "all"; "listed" (``mlp_layer_types``, else after the first dense layers); "after_dense"; "stepped"
-    (Qwen); "late_stepped" (Flint); "interleaved" (Llama 4); "ranged" (ERNIE); "enumerated" (Step).
+    ``rule``: "all"; "listed" (``mlp_layer_types``, else after the first dense layers); "after_dense"; "if_any" (that,
+    if there are experts); "stepped" (Qwen); "late_stepped" (Flint); "interleaved" (Llama 4); "ranged" (ERNIE);
+    "enumerated" (Step).
     """
     sparse = RULES[rule](config, layers)
     return [sparse(index) for index in range(layers)]
@@ -58,8 +59,6 @@ def listed_kinds(config: Config, layers: int) -> list[bool] | None:
 
 def _after_dense(config: Config, layers: int) -> Sparse:
     """The first layers are dense; a frequency thins out the mixtures after them, or a list names them."""
-    if config.get(*EXPERT_KEYS, default=0) is None:
-        return lambda index: False  # DeepSeek's first code: no experts, no mixture
     first = config.optional_integer("first_k_dense_replace", "num_dense_layers", default=0) or 0
     frequency = config.get("moe_layer_freq")
     if isinstance(frequency, list):
@@ -68,6 +67,12 @@ def _after_dense(config: Config, layers: int) -> Sparse:
         return lambda index: index >= first and bool(frequency[index])
     step = config.optional_integer("moe_layer_freq", default=1, minimum=1) or 1
     return lambda index: index >= first and index % step == 0
+
+
+def _if_any(config: Config, layers: int) -> Sparse:
+    """DeepSeek's first code: a model without routed experts is dense."""
+    after_dense = _after_dense(config, layers)
+    return after_dense if config.optional_integer(*EXPERT_KEYS) else lambda index: False
 
 
 def _stepped(config: Config, layers: int) -> Sparse:
@@ -121,6 +126,7 @@ RULES: dict[str, Callable[[Config, int], Sparse]] = {
     "all": _all,
     "listed": _listed,
     "after_dense": _after_dense,
+    "if_any": _if_any,
     "stepped": _stepped,
     "late_stepped": _late_stepped,
     "interleaved": _interleaved,

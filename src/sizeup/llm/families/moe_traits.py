@@ -184,7 +184,7 @@ MIXTURES: dict[str, Mixture] = {
         ignored=STEP_IGNORED,
     ),
     "deepseek": Mixture(
-        experts=Experts(layers="after_dense", shared="count"),
+        experts=Experts(layers="if_any", shared="count"),
         defaults=DEEPSEEK_DEFAULTS,
     ),
     "grok-1": Mixture(
