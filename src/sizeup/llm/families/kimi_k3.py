@@ -6,7 +6,7 @@ arXiv 2607.24653.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from sizeup.errors import UserError
 from sizeup.llm.architecture import Architecture, Block, Layer, Tensor, Tower, layer_of
@@ -80,12 +80,7 @@ def gated_latent_attention(text: Config) -> Block:
     dims, hidden = latent_dims(text), text.integer("hidden_size")
     block = latent_attention(
         hidden=hidden,
-        heads=dims.heads,
-        q_rank=dims.q_rank,
-        kv_rank=dims.kv_rank,
-        nope_dim=dims.nope_dim,
-        rope_dim=dims.rope_dim,
-        value_dim=dims.value_dim,
+        **asdict(dims),
     )
     if not text.flag("mla_use_output_gate"):
         return block

@@ -6,7 +6,7 @@ Source: transformers 5.23, ``modeling_<type>.py`` and ``configuration_<type>.py`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sizeup.errors import UserError
@@ -119,12 +119,7 @@ def attention_of(config: Config, traits: Latent, place: Place) -> Block:
         raise UserError(f'{config.where}: {config.model_type} needs a "q_lora_rank"')
     block = latent_attention(
         hidden=hidden,
-        heads=dims.heads,
-        q_rank=dims.q_rank,
-        kv_rank=dims.kv_rank,
-        nope_dim=dims.nope_dim,
-        rope_dim=dims.rope_dim,
-        value_dim=dims.value_dim,
+        **asdict(dims),
         bias=config.flag("attention_bias"),
         window=place.window,
         top_k_tokens=config.integer("index_topk") if place.sparse_attention else None,

@@ -5,7 +5,7 @@ Source: transformers 5.23 ``modeling_longcat_flash.py``, ``configuration_longcat
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from sizeup.llm.architecture import Architecture, Block, Layer, layer_of
 from sizeup.llm.blocks import fused_mlp, gated_mlp, head, latent_attention, linear, norm, norms, table
@@ -59,12 +59,7 @@ def _half(config: Config, hidden: int, index: int) -> Block:
     dims = latent_dims(config)
     attention = latent_attention(
         hidden=hidden,
-        heads=dims.heads,
-        q_rank=dims.q_rank,
-        kv_rank=dims.kv_rank,
-        nope_dim=dims.nope_dim,
-        rope_dim=dims.rope_dim,
-        value_dim=dims.value_dim,
+        **asdict(dims),
         bias=config.flag("attention_bias"),
         prefix=f"self_attn.{index}",
     )
