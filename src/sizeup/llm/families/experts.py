@@ -125,6 +125,10 @@ def mixture_block(config: Config, traits: Experts, *, top_k: int | None = None) 
         block += fused_mlp(hidden=hidden, intermediate=shared, bias=bias, prefix=name, part="shared_experts")
     extras = vector(f"{traits.prefix}.{traits.score_bias}", experts, part="router") if traits.score_bias else ()
     extras += norm(f"{traits.prefix}.{traits.after_norm}", hidden) if traits.after_norm else ()
+    if bias and not shared and traits.shared == "count" and config.get(*SHARED_KEYS) == 0:
+        # shared experts of no width are still a module there, and its output bias is still a parameter
+        name = f"{traits.prefix}.{traits.shared_name}.down_proj"
+        extras += vector(name, hidden, part="shared_experts", kind="bias", use="down")
     return block + Block(extras)
 
 
