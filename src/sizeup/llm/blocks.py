@@ -301,24 +301,3 @@ def mixture(
     if shared_gate:
         block += Block(linear(f"{prefix}.shared_expert_gate", use="router", part="shared_experts", out=1, into=hidden))
     return block
-
-
-def prediction_entry(
-    hidden: int,
-    *,
-    norm_names: tuple[str, str] = ("enorm", "hnorm"),
-    join: str = "eh_proj",
-    final_norm: str = "final_layernorm",
-    prefix: str = "mtp",
-) -> tuple[Tensor, ...]:
-    """Return what leads into and out of a multi-token-prediction layer, whose body is an ordinary layer.
-
-    The embedding of the next token and the hidden state are normed, joined to one vector of ``hidden`` numbers, and
-    the result of the layer is normed (DeepSeek-V3, arXiv 2412.19437).
-    """
-    return (
-        *norm(f"{prefix}.{norm_names[0]}", hidden, part="mtp"),
-        *norm(f"{prefix}.{norm_names[1]}", hidden, part="mtp"),
-        *linear(f"{prefix}.{join}", use="other", part="mtp", out=hidden, into=2 * hidden),
-        *norm(f"{prefix}.{final_norm}", hidden, part="mtp"),
-    )

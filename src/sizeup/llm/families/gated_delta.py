@@ -10,10 +10,11 @@ from typing import Literal
 
 from sizeup.errors import UserError
 from sizeup.llm.architecture import Architecture, Block, Layer, Tensor, layer_of
-from sizeup.llm.blocks import attention, gated_mlp, head, mixture, norm, norms, prediction_entry, table
+from sizeup.llm.blocks import attention, gated_mlp, head, mixture, norm, norms, table
 from sizeup.llm.blocks_ssm import gated_delta_net
 from sizeup.llm.config import Config
 from sizeup.llm.families.common import attention_dims, layer_types, repeated
+from sizeup.llm.families.prediction import as_prediction, entry
 
 LAYOUTS: dict[str, Literal["fused", "split", "separate"]] = {
     "qwen3_next": "fused",
@@ -140,6 +141,7 @@ def prediction_tensors(config: Config, hidden: int, vocabulary: int) -> tuple[Te
     if not count:
         return ()
     names = ("pre_fc_norm_embedding", "pre_fc_norm_hidden")
-    entry = prediction_entry(hidden, norm_names=names, join="fc", final_norm="norm")
+    around = entry(hidden, norms=names, join="fc", last_norm="norm")
+    around += table("embed_tokens", vocabulary, hidden) if own_table else ()
     layer = decoder_layer(config, "full_attention", any(sparse_layers(config, 1)))
-    return (*entry, *layer.tensors * count, *(table("mtp.embed_tokens", vocabulary, hidden) if own_table else ()))
+    return as_prediction([(*around, *layer.tensors * count)])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sizeup.errors import UserError
-from sizeup.llm.architecture import Architecture, Block, Layer, Tensor, layer_of
+from sizeup.llm.architecture import Architecture, Block, Layer, layer_of
 from sizeup.llm.blocks import (
     check_divides,
     gated_mlp,
@@ -19,12 +19,12 @@ from sizeup.llm.blocks import (
     mixture,
     norm,
     norms,
-    prediction_entry,
     table,
 )  # fmt: skip
 from sizeup.llm.blocks_ssm import kimi_delta_attention
 from sizeup.llm.config import Config
 from sizeup.llm.families.common import layer_types, repeated
+from sizeup.llm.families.prediction import predicted_layers, prediction_layers
 
 LINEAR_SIZES = {
     "kimi_linear": (("linear_num_heads",), ("linear_head_dim",), ("linear_conv_kernel_dim",)),
@@ -53,6 +53,7 @@ def build(config: Config) -> Architecture:
     layers = config.integer("num_hidden_layers")
     keys = list(zip(mixer_kinds(config, layers), feed_forward_kinds(config, layers), strict=True))
     config.ignore(*HARMLESS)
+    prediction = [decoder_layer(config, "full_attention", "sparse") for _ in range(predicted_layers(config))]
     return Architecture(
         model_type=config.model_type,
         hidden_size=hidden,
@@ -61,7 +62,7 @@ def build(config: Config) -> Architecture:
         embedding=table("embed_tokens", vocabulary, hidden),
         layers=repeated(keys, lambda key: decoder_layer(config, *key)),
         head=(*norm("norm", hidden), *linear("lm_head", use="head", part="head", out=vocabulary, into=hidden)),
-        multi_token_prediction=prediction_tensors(config, hidden),
+        multi_token_prediction=prediction_layers(config, prediction, copies_tables=False),
     )
 
 
@@ -168,11 +169,3 @@ def experts(config: Config) -> Block:
         intermediate=width,
         shared_intermediate=width * config.integer("n_shared_experts", minimum=0),
     )
-
-
-def prediction_tensors(config: Config, hidden: int) -> tuple[Tensor, ...]:
-    """Return the multi-token-prediction layers of a checkpoint: latent attention and experts."""
-    count = config.integer("num_mtp_layers", "num_nextn_predict_layers", default=0, minimum=0)
-    if not count:
-        return ()
-    return (*prediction_entry(hidden), *decoder_layer(config, "full_attention", "sparse").tensors) * count

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from sizeup.errors import UserError
 from sizeup.llm.architecture import Architecture, Block, Layer, Tensor, layer_of
-from sizeup.llm.blocks import attention, linear, mixture, norm, norms, plain_mlp, prediction_entry, table
+from sizeup.llm.blocks import attention, linear, mixture, norm, norms, plain_mlp, table
 from sizeup.llm.blocks_ssm import mamba2
 from sizeup.llm.config import Config
 from sizeup.llm.families.common import LEGACY_LAYER_TYPES, attention_dims, repeated
+from sizeup.llm.families.prediction import as_prediction, entry, predicted_layers
 
 LETTERS = {"M": "linear_attention", "E": "moe", "*": "full_attention", "-": "mlp"}
 DEFAULT_KINDS = ["linear_attention", "moe", "full_attention", "mlp"]
@@ -134,10 +135,7 @@ MIXERS = {
 
 
 def prediction_tensors(config: Config, hidden: int) -> tuple[Tensor, ...]:
-    """Return the multi-token-prediction layers of a checkpoint: two norms, a joining projection, the layers, a norm."""
-    count = config.integer("num_nextn_predict_layers", default=0, minimum=0)
+    """Return the multi-token-prediction steps of a checkpoint, each of one or more layers."""
     order = kinds(config, "mtp_layers_block_type", "mtp_hybrid_override_pattern", DEFAULT_PREDICTION_KINDS)
-    if not count:
-        return ()
-    layers = tuple(tensor for kind in order for tensor in block_layer(config, kind).tensors)
-    return (*prediction_entry(hidden), *layers) * count
+    layers = (tensor for kind in order for tensor in block_layer(config, kind).tensors)
+    return as_prediction([(*entry(hidden, last_norm="final_layernorm"), *layers)] * predicted_layers(config))

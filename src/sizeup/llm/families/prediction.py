@@ -26,16 +26,27 @@ def prediction_layers(config: Config, layers: Sequence[Layer], *, copies_tables:
     ``copies_tables``: the checkpoint stores the token table and the head again in each (DeepSeek-V3, GLM-4.5).
     """
     hidden, vocabulary = config.integer("hidden_size"), config.integer("vocab_size")
-    around = (
-        *norm("enorm", hidden),
-        *norm("hnorm", hidden),
-        *linear("eh_proj", use="other", part="mtp", out=hidden, into=2 * hidden),
-        *norm("shared_head.norm", hidden),
-    )
+    around = entry(hidden)
     if copies_tables:
         around += table("embed_tokens", vocabulary, hidden)
         around += linear("shared_head.head", use="head", part="mtp", out=vocabulary, into=hidden)
     return as_prediction([(*around, *layer.tensors) for layer in layers])
+
+
+def entry(
+    hidden: int,
+    *,
+    norms: tuple[str, str] = ("enorm", "hnorm"),
+    join: str = "eh_proj",
+    last_norm: str = "shared_head.norm",
+) -> tuple[Tensor, ...]:
+    """Return what joins the next token's embedding to the hidden state before the layer, and the norm after it."""
+    return (
+        *norm(norms[0], hidden),
+        *norm(norms[1], hidden),
+        *linear(join, use="other", part="mtp", out=hidden, into=2 * hidden),
+        *norm(last_norm, hidden),
+    )
 
 
 def as_prediction(layers: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

@@ -22,7 +22,7 @@ def build(config: Config) -> Architecture:
     """Return the model."""
     hidden, vocabulary = config.integer("hidden_size"), config.integer("vocab_size")
     tied = config.flag("tie_word_embeddings")
-    config.ignore("final_w_init_variance_scale", "head_dim", "layers_block_type", "_block_types")
+    config.ignore("final_w_init_variance_scale", "head_dim", "layers_block_type")
     kinds = mixer_kinds(config, config.integer("num_hidden_layers"))
     return Architecture(
         model_type=config.model_type,
@@ -61,14 +61,14 @@ def decoder_layer(config: Config, kind: str) -> Layer:
 
 
 def attention_block(config: Config) -> Block:
-    """Return local attention; the head dimension is computed whatever the file says."""
+    """Return local attention."""
     hidden = config.integer("hidden_size")
-    heads, kv_heads, _ = attention_dims(config)
+    heads, kv_heads, head_dim = attention_dims(config)
     return attention(
         hidden=hidden,
         heads=heads,
         kv_heads=kv_heads,
-        head_dim=hidden // heads,
+        head_dim=head_dim,
         bias=config.flag("attention_bias"),
         output_bias=True,
         window=config.integer("attention_window_size"),

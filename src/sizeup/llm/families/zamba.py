@@ -114,10 +114,9 @@ def hybrid_layer(config: Config, turns: int, *, owned: bool) -> Layer:
 def shared_block(config: Config) -> Block:
     """Return the transformer block that is used several times."""
     hidden, name = config.integer("hidden_size"), shared_name(config)
-    heads, kv_heads, head_dim = attention_dims(config)
+    heads, kv_heads, _ = attention_dims(config)
     wide = attention_width(config)
-    own_dim = config.optional_integer("attention_head_dim", minimum=1) if config.model_type == "zamba" else None
-    head_dim = own_dim or 2 * hidden // heads
+    head_dim = config.optional_integer("attention_head_dim", minimum=1) or 2 * hidden // heads
     dims = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "prefix": f"{name}.self_attn"}
     reading = attention(hidden=wide, **dims)  # type: ignore[arg-type]
     narrow = linear(f"{name}.self_attn.o_proj", use="output", part="attention", out=hidden, into=heads * head_dim)
@@ -134,9 +133,7 @@ def shared_name(config: Config) -> str:
 
 def attention_width(config: Config) -> int:
     """Return the width that the shared block reads: hidden state and embedding side by side."""
-    doubled = 2 * config.integer("hidden_size")
-    stated = config.optional_integer("attention_hidden_size", minimum=1)
-    return (stated or doubled) if config.model_type == "zamba" else doubled
+    return config.optional_integer("attention_hidden_size", minimum=1) or 2 * config.integer("hidden_size")
 
 
 def feed_forward(config: Config, prefix: str) -> Block:
