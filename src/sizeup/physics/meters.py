@@ -1,0 +1,68 @@
+"""From live tensors to the allocator's pool to what the driver counts: fragmentation, workspaces, context, channels.
+
+The coefficients are few and learned (``fitted/training_memory.json``); each stands for one physical thing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sizeup.machine.gpus import Gpu
+from sizeup.physics.numeric import Column, where
+from sizeup.physics.training_ranks import Columns, Moment
+
+STEADY_PARTS = frozenset(
+    {"weights", "master weights", "optimizer states", "adapters", "quantized weight copies", "pipeline buffers"}
+)
+"""Parts that are allocated once, in large pieces, and do not fragment the pool."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coefficients:
+    """What is learned, with its physical meaning.
+
+    Attributes:
+        fragmentation: bytes of the pool that lie unused for each live byte that comes and goes.
+        compiled_fragmentation: the same where torch.compile plans the buffers of each layer.
+        channel_bytes: buffers of one communicator on one rank [bytes].
+        context_bytes: CUDA context with its modules and libraries [bytes].
+        device_spread: standard deviation of log(measured / predicted) of the device meter.
+    """
+
+    fragmentation: float = 0.08
+    compiled_fragmentation: float = 0.04
+    channel_bytes: float = 0.25 * 2**30
+    context_bytes: float = 0.6 * 2**30
+    device_spread: float = 0.1
+
+
+def fragmented_bytes(moment: Moment, *, share: float) -> Column:
+    """Return what the caching allocator holds beyond live tensors [bytes]: a share of those that come and go."""
+    moving: Column = 0
+    for name, part in moment.items():
+        if name not in STEADY_PARTS:
+            moving = moving + part
+    return moving * share
+
+
+def workspace_bytes(gpu: Gpu) -> int:
+    """Return the cuBLAS workspace that PyTorch allocates for one stream [bytes]: 32 MiB from Hopper on, about 8 before.
+
+    Source: [pytorch_cublas]
+    """
+    mebibyte = 2**20
+    capability = float(gpu.compute_capability or 0)
+    return (32 if capability >= 9 else 8) * mebibyte
+
+
+def communicators(columns: Columns) -> Column:
+    """Return how many communicators a rank opens: one for each axis that it is on, and one of all ranks."""
+    count: Column = 0
+    for ways in (columns.tp, columns.pp, columns.cp, columns.dp, columns.ep):
+        count = count + where(ways > 1, 1, 0)
+    return count + where(count > 1, 1, 0)
+
+
+def driver_bytes(columns: Columns, *, coefficients: Coefficients) -> Column:
+    """Return what nvidia-smi counts beside the allocator's pool [bytes]: context and communication channels."""
+    return coefficients.context_bytes + communicators(columns) * coefficients.channel_bytes

@@ -1,0 +1,293 @@
+"""Facts of a model under one training recipe, computed once, so that layouts can be columns afterwards.
+
+The recipe (framework, precision, optimizer, recomputation, adapters) decides which tensors live and in which dtype;
+the layout only divides them. Everything here is a plain number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+
+from sizeup.llm.architecture import ROW_USES, VOCABULARY_USES, Architecture, Layer, Tensor
+from sizeup.physics.activations import WEIGHT_ONLY, Shares, backward_bytes, kept_bytes, layer_tensors
+from sizeup.plan.frameworks import Framework, framework
+from sizeup.plan.optimizers import Optimizer, optimizer
+from sizeup.plan.training import Adapter, TrainingPlan
+
+DTYPE_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 2.0, "mxfp8": 2.0, "nvfp4": 2.0, "none": 2.0}
+"""Bytes of a stored number; 8-bit and 4-bit recipes still store 16-bit weights."""
+
+EIGHT_BIT = frozenset({"fp8", "mxfp8", "nvfp4"})
+
+BASE_BYTES = {"nf4": 4.5 / 8, "nf4-dq": 4.127 / 8, "gptq-int4": 4.25 / 8, "int8": 1.0}
+"""Bytes per frozen weight with its scales: NF4 one fp32 scale per 64, again quantized in "dq" ([qlora] section 3);
+GPTQ one fp16 scale and zero per 128; int8 one scale per row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """Weights by what divides them: nothing, tensor parallelism, or expert parallelism."""
+
+    replicated: float = 0
+    tensor: float = 0
+    expert: float = 0
+
+    def __add__(self, other: Weights) -> Weights:
+        return Weights(
+            replicated=self.replicated + other.replicated,
+            tensor=self.tensor + other.tensor,
+            expert=self.expert + other.expert,
+        )
+
+    @property
+    def total(self) -> float:
+        """All weights."""
+        return self.replicated + self.tensor + self.expert
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerFacts:
+    """One layer: its weights, what it keeps, what it keeps when nothing is recomputed, what its backward needs."""
+
+    weights: Weights
+    matrices: float
+    adapter: float
+    kept: Shares
+    whole: Shares
+    backward: Shares
+    widest_linear: float
+    mlp_linears: Weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFacts:
+    """A model under a recipe. ``before[i]`` sums are of the layers before layer i, so a stage is a difference.
+
+    Attributes:
+        resident_bytes, master_bytes, state_bytes, gradient_bytes: per trained weight; the master and the states are
+            what ZeRO-1 divides.
+        frozen_bytes: per weight of a frozen base; 0 when everything is trained.
+        logit_peak_bytes, logit_kept_bytes: per logit, at the loss and while layers run backward.
+    """
+
+    framework: Framework
+    optimizer: Optimizer
+    layers: int
+    hidden_size: int
+    vocabulary: int
+    embedding: float
+    head: float
+    prediction: Weights
+    tied: bool
+    distinct: tuple[LayerFacts, ...]
+    replicated_before: tuple[float, ...]
+    tensor_before: tuple[float, ...]
+    expert_before: tuple[float, ...]
+    adapter_before: tuple[float, ...]
+    kept_before: tuple[tuple[float, ...], ...]
+    compute_bytes: float
+    resident_bytes: float
+    master_bytes: float
+    state_bytes: float
+    gradient_bytes: float
+    trains_all: bool
+    frozen_bytes: float
+    frozen_table_bytes: float
+    adapter_bytes: float
+    adapter_gradient_bytes: float
+    recomputes: bool
+    logit_peak_bytes: float
+    logit_backward_bytes: float
+    logit_kept_bytes: float
+    temporary_bytes: float
+    eight_bit_copies: float
+    quantized: bool
+
+
+def training_facts(architecture: Architecture, plan: TrainingPlan) -> TrainingFacts:
+    """Return the facts of ``architecture`` under the recipe of ``plan`` (its layout is not looked at).
+
+    Raises:
+        UserError: unknown framework or optimizer.
+    """
+    used, updates = framework(plan.framework), optimizer(plan.optimizer)
+    facts = {id(layer): _layer_facts(layer, architecture, plan, used) for layer, _ in architecture.distinct_layers()}
+    in_order = [facts[id(layer)] for layer in architecture.layers]
+    kept = [_kept_of(f, plan, index) for index, f in enumerate(in_order)]
+    embedding = float(sum(t.elements for t in architecture.embedding))
+    head = float(sum(t.elements for t in architecture.head))
+    return TrainingFacts(
+        framework=used,
+        optimizer=updates,
+        layers=len(in_order),
+        hidden_size=architecture.hidden_size,
+        vocabulary=architecture.vocabulary_size,
+        embedding=embedding,
+        head=head,
+        prediction=_weights(architecture.multi_token_prediction),
+        tied=architecture.tied_embeddings,
+        distinct=tuple(facts.values()),
+        replicated_before=_before([f.weights.replicated for f in in_order]),
+        tensor_before=_before([f.weights.tensor for f in in_order]),
+        expert_before=_before([f.weights.expert for f in in_order]),
+        adapter_before=_before(_adapter_weights(in_order, plan.adapter)),
+        kept_before=tuple(_before([shares.values()[k] for shares in kept]) for k in range(5)),
+        recomputes=plan.recompute != "none" or bool(plan.recompute_layers),
+        **_recipe_bytes(in_order, plan, used, updates, embedding + head),
+    )
+
+
+def _before(values: list[float]) -> tuple[float, ...]:
+    return (0.0, *accumulate(values))
+
+
+def _kept_of(facts: LayerFacts, plan: TrainingPlan, index: int) -> Shares:
+    if plan.recompute_layers is None:
+        return facts.kept
+    return facts.kept if index < plan.recompute_layers else facts.whole
+
+
+def _weights(tensors: tuple[Tensor, ...]) -> Weights:
+    """Return weights by what divides them; vocabulary tables count as tensor-parallel."""
+    found = Weights()
+    for t in tensors:
+        if t.part == "experts":
+            found = found + Weights(expert=t.elements)
+        elif t.kind in ("linear", "embedding", "conv") and t.use not in ("router", "query_down", "latent_down"):
+            found = found + Weights(tensor=t.elements)
+        elif t.kind == "bias" and t.use not in ROW_USES and t.use not in {"norm", "router"} | VOCABULARY_USES:
+            found = found + Weights(tensor=t.elements)
+        else:
+            found = found + Weights(replicated=t.elements)
+    return found
+
+
+def _layer_facts(layer: Layer, architecture: Architecture, plan: TrainingPlan, used: Framework) -> LayerFacts:
+    tensors = layer_tensors(layer, hidden_size=architecture.hidden_size, expands_kv=used.expands_kv)
+    setting = {
+        "attention": plan.attention,
+        "compiled": bool(plan.compile),
+        "eight_bit": plan.precision.compute_dtype in EIGHT_BIT,
+    }
+    whole = _scaled(used.kept(**setting, selective=False), plan)
+    chosen = _scaled(used.kept(**setting, selective=True), plan) if plan.recompute == "selective" else whole
+    adapters = _adapter_shares(layer, plan, used)
+    value_bytes = _compute_bytes(plan)
+    full = kept_bytes(tensors, {"block_input": value_bytes})
+    everything = kept_bytes(tensors, whole) + adapters
+    recomputed = plan.recompute == "full" or plan.recompute_layers is not None
+    linears = [t for t in layer.tensors if t.kind == "linear"]
+    return LayerFacts(
+        weights=_weights(layer.tensors),
+        matrices=sum(t.elements for t in linears),
+        adapter=sum(_adapter_of(t, plan.adapter) for t in linears),
+        kept=full if recomputed else kept_bytes(tensors, chosen) + adapters,
+        whole=everything,
+        backward=backward_bytes(tensors, value_bytes=value_bytes, score_bytes=2 * whole.get("scores", 0)),
+        widest_linear=max((t.shape[-1] * t.shape[-2] for t in linears), default=0),
+        mlp_linears=_weights(tuple(t for t in linears if t.part in ("mlp", "shared_experts", "experts"))),
+    )
+
+
+def _compute_bytes(plan: TrainingPlan) -> float:
+    return DTYPE_BYTES[plan.precision.compute_dtype]
+
+
+def _scaled(bytes_kept: dict[str, float], plan: TrainingPlan) -> dict[str, float]:
+    """Drop what frozen weights do not need; fp32 training keeps 4 bytes where a mixed one keeps 2."""
+    kept = bytes_kept if plan.adapter is None else {k: v for k, v in bytes_kept.items() if k not in WEIGHT_ONLY}
+    if plan.precision.compute_dtype == "fp32":
+        half = 2
+        return {k: 4 if v == half else v for k, v in kept.items()}
+    return kept
+
+
+def adapter_targets(targets: str) -> frozenset[str]:
+    """Return the uses that a word for LoRA targets names: qv, qkv, attn, mlp, all-linear."""
+    attention = {"query", "key", "value", "qkv", "output", "query_up", "latent_up", "query_down", "latent_down"}
+    mlp = {"gate", "up", "gate_up", "down"}
+    words = {
+        "qv": {"query", "value", "qkv"},
+        "qkv": {"query", "key", "value", "qkv"},
+        "attn": attention,
+        "mlp": mlp,
+        "all-linear": attention | mlp | {"ssm_in", "ssm_out"},
+    }
+    return frozenset(words.get(targets, words["all-linear"]))
+
+
+def _adapter_of(tensor: Tensor, adapter: Adapter | None) -> float:
+    """Return the adapter weights of one linear layer: rank x (inputs + outputs).
+
+    Source: [lora] section 4.1
+    """
+    if adapter is None or tensor.use not in adapter_targets(adapter.targets) or tensor.part == "experts":
+        return 0.0
+    return float(adapter.rank * (tensor.shape[-1] + tensor.shape[-2]))
+
+
+def _adapter_weights(in_order: list[LayerFacts], adapter: Adapter | None) -> list[float]:
+    """Return adapter weights by layer; a stated total is shared out in proportion."""
+    own = [f.adapter for f in in_order]
+    if adapter is None or adapter.trainable_parameters is None:
+        return own
+    whole = sum(own)
+    return [adapter.trainable_parameters * (f / whole if whole else 1 / len(own)) for f in own]
+
+
+def _adapter_shares(layer: Layer, plan: TrainingPlan, used: Framework) -> Shares:
+    """Return what adapters keep: the input of each (shared by modules that read the same tensor) and its rank outputs.
+
+    An fp32 adapter on a 16-bit base keeps its own fp32 copy of the input, one for each module.
+    """
+    adapter = plan.adapter
+    if adapter is None:
+        return Shares()
+    targets = adapter_targets(adapter.targets)
+    hit = [t for t in layer.tensors if t.kind == "linear" and t.use in targets and t.part != "experts"]
+    copies = used.fp32_adapters and plan.precision.master_weights == "fp32"
+    value_bytes = 4 if copies else _compute_bytes(plan)
+    inputs = [t.shape[-1] for t in hit]
+    if not copies:
+        first = {("down" if t.use == "down" else t.part + str(t.use == "output")): t.shape[-1] for t in hit}
+        inputs = list(first.values())
+    return Shares(sequence=value_bytes * (sum(inputs) + adapter.rank * len(hit)))
+
+
+def _recipe_bytes(
+    in_order: list[LayerFacts], plan: TrainingPlan, used: Framework, updates: Optimizer, tables: float
+) -> dict[str, float | bool]:
+    """Return every bytes-per-weight and bytes-per-logit number of the recipe."""
+    precision, value_bytes = plan.precision, _compute_bytes(plan)
+    master = "fp32" if precision.master_weights == "fp32" else "bf16"
+    mixed = used.storage == "mixed"
+    has_copy = mixed and master == "fp32"
+    matrices = sum(f.matrices for f in in_order)
+    everything = sum(f.weights.total for f in in_order) + tables
+    share = matrices / everything
+    state = share * updates.bytes_per_parameter(dtype=master, matrix=True)
+    state += (1 - share) * updates.bytes_per_parameter(dtype=master, matrix=False)
+    trained = 4.0 if master == "fp32" else 2.0
+    adapter = plan.adapter
+    quant = adapter.base_quant if adapter else None
+    logits = used.logit_bytes[plan.loss]
+    plain = plan.loss == "plain"
+    return {
+        "compute_bytes": value_bytes,
+        "resident_bytes": value_bytes if mixed else trained,
+        "master_bytes": 4.0 if has_copy else 0.0,
+        "state_bytes": state,
+        "gradient_bytes": DTYPE_BYTES[precision.grad_dtype],
+        "trains_all": adapter is None,
+        "frozen_bytes": 0.0 if adapter is None else (BASE_BYTES[quant] if quant else value_bytes),
+        "frozen_table_bytes": 0.0 if adapter is None else value_bytes,
+        "adapter_bytes": 0.0 if adapter is None else trained,
+        "adapter_gradient_bytes": 0.0 if adapter is None else trained,
+        "logit_peak_bytes": logits,
+        "logit_backward_bytes": logits if used.logit_backward is None else min(logits, used.logit_backward),
+        "logit_kept_bytes": used.logit_kept if plain else 0.0,
+        "temporary_bytes": used.temporary_copies * trained,
+        "eight_bit_copies": used.eight_bit_copies if plan.precision.compute_dtype in EIGHT_BIT else 0.0,
+        "quantized": quant is not None,
+    }

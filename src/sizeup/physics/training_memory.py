@@ -1,0 +1,189 @@
+"""Peak memory of training, by three meters: live tensors, the allocator's pool, and what the driver counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sizeup.estimate import Estimate, leaf, total
+from sizeup.llm.architecture import Architecture
+from sizeup.machine.gpus import Gpu
+from sizeup.physics.meters import Coefficients, communicators, driver_bytes, fragmented_bytes, workspace_bytes
+from sizeup.physics.numeric import Column, maximum, where
+from sizeup.physics.training_facts import TrainingFacts, training_facts
+from sizeup.physics.training_ranks import Columns, Moment, allocated, moments
+from sizeup.plan.training import TrainingPlan
+
+ZERO_STAGES = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3, "fsdp": 3, "hsdp": 3}
+"""Which ZeRO stage each word for sharding is ([zero] section 5; FSDP shards as stage 3, HSDP within a group)."""
+
+PART_FORMULAS = {
+    "weights": ("weights of the rank x bytes, / shards under ZeRO-3", ("zero",)),
+    "master weights": ("fp32 copy: 4 x weights / shards from ZeRO-1 on", ("zero", "mixed_precision")),
+    "optimizer states": ("state bytes x weights / shards from ZeRO-1 on", ("zero",)),
+    "gradients": ("gradient bytes x weights, / shards from ZeRO-2 on", ("zero",)),
+    "activations": ("tensors kept for backward x tokens x micro-batches in flight", ("korthikanti2022",)),
+    "recomputed layer": ("all tensors of one layer, made again", ("korthikanti2022",)),
+    "logits and loss": ("tokens x vocabulary / tp x bytes of logits, their fp32 copy and gradients", ()),
+    "gathered weights": ("units gathered from all shards", ("fsdp",)),
+    "adapters": ("rank x (inputs + outputs) of each target", ("lora",)),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingMemory:
+    """The peak on the worst rank by meter, and where and when it happens (of the live tensors)."""
+
+    allocated: Estimate
+    reserved: Estimate
+    device: Estimate
+    stage: int
+    stages: int
+    moment: str
+
+    def meter(self, name: str) -> Estimate:
+        """Return the estimate of a meter: allocated, reserved, or nvidia-smi (device)."""
+        return {"allocated": self.allocated, "reserved": self.reserved}.get(name, self.device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeakBytes:
+    """The peak of each layout by meter [bytes]; numbers or columns."""
+
+    allocated: Column
+    reserved: Column
+    device: Column
+
+
+def columns_of(plan: TrainingPlan) -> Columns:
+    """Return the layout and the batch of one plan as plain numbers."""
+    layout = plan.layout
+    return Columns(
+        sequence_length=plan.sequence_length,
+        micro_batch=plan.micro_batch,
+        micro_batches=plan.micro_batches,
+        tp=layout.tp,
+        pp=layout.pp,
+        vpp=layout.vpp,
+        cp=layout.cp,
+        ep=layout.ep,
+        etp=layout.etp,
+        dp=layout.dp,
+        zero=ZERO_STAGES[layout.sharding],
+        shard=layout.shard_group or layout.dp * layout.cp,
+        sequence_parallel=int(layout.sequence_parallel),
+        offload_optimizer=int(plan.offload_optimizer),
+        offload_parameters=int(plan.offload_parameters),
+    )
+
+
+def _stages(columns: Columns) -> tuple[Column, Column, Column]:
+    """The pipeline ranks that can be worst: the first, the second (full of layers), the last."""
+    return 0, where(columns.pp > 2, 1, 0), columns.pp - 1
+
+
+def peak_bytes(
+    facts: TrainingFacts, columns: Columns, gpu: Gpu, *, coefficients: Coefficients, compiled: bool = False
+) -> PeakBytes:
+    """Return the peak over stages and moments of every layout at once; the same formulas as for one plan."""
+    share = fragmentation_share(coefficients, compiled=compiled)
+    live: Column = 0
+    pool: Column = 0
+    for stage in _stages(columns):
+        for moment in moments(facts, columns, stage=stage).values():
+            bytes_now = allocated(moment)
+            live = maximum(live, bytes_now)
+            pool = maximum(pool, bytes_now + fragmented_bytes(moment, share=share))
+    workspace = workspace_bytes(gpu)
+    reserved = pool + workspace
+    device = reserved + driver_bytes(columns, coefficients=coefficients)
+    return PeakBytes(allocated=live + workspace, reserved=reserved, device=device)
+
+
+def fragmentation_share(coefficients: Coefficients, *, compiled: bool) -> float:
+    """Return unused pool bytes for each live byte that comes and goes."""
+    return coefficients.compiled_fragmentation if compiled else coefficients.fragmentation
+
+
+def training_memory(
+    architecture: Architecture,
+    plan: TrainingPlan,
+    gpu: Gpu,
+    *,
+    coefficients: Coefficients | None = None,
+    rank: str = "max",
+) -> TrainingMemory:
+    """Return the peak memory of ``plan`` as trees, on its worst rank (``rank`` "last": on the last pipeline stage).
+
+    Raises:
+        UserError: unknown framework or optimizer.
+    """
+    from sizeup.fitted.training_memory import shipped_coefficients
+
+    known = coefficients or shipped_coefficients()
+    facts, columns = training_facts(architecture, plan), columns_of(plan)
+    stages = (columns.pp - 1,) if rank == "last" else sorted({int(stage) for stage in _stages(columns)})
+    found = [
+        (stage, name, moment)
+        for stage in stages
+        for name, moment in moments(facts, columns, stage=stage).items()
+    ]
+    share = fragmentation_share(known, compiled=bool(plan.compile))
+    live = max(found, key=lambda item: allocated(item[2]))
+    pool = max(found, key=lambda item: allocated(item[2]) + fragmented_bytes(item[2], share=share))
+    reserved = _reserved(pool, gpu, share=share, plan=plan, stages=columns.pp)
+    return TrainingMemory(
+        allocated=_tree("allocated", live, gpu, plan=plan, stages=columns.pp),
+        reserved=reserved,
+        device=_device(reserved, columns, coefficients=known),
+        stage=live[0],
+        stages=columns.pp,
+        moment=live[1],
+    )
+
+
+def _parts(moment: Moment, gpu: Gpu) -> list[Estimate]:
+    parts = []
+    for name, value in moment.items():
+        formula, sources = PART_FORMULAS.get(name, ("", ()))
+        parts.append(leaf(name, float(value), "bytes", formula=formula, sources=sources))
+    return [*parts, leaf("library workspace", workspace_bytes(gpu), "bytes", sources=("pytorch_cublas",))]
+
+
+def _where(item: tuple[int, str, Moment], stages: int) -> str:
+    place = f"pipeline stage {item[0]} of {stages}" if stages > 1 else "every rank"
+    return f"live tensors at the worst moment ({item[1]}) of the worst rank ({place})"
+
+
+def _tree(name: str, item: tuple[int, str, Moment], gpu: Gpu, *, plan: TrainingPlan, stages: int) -> Estimate:
+    return total(
+        name, _parts(item[2], gpu), unit="bytes", formula=_where(item, stages), assumptions=plan.assumptions
+    )
+
+
+def _reserved(
+    item: tuple[int, str, Moment], gpu: Gpu, *, share: float, plan: TrainingPlan, stages: int
+) -> Estimate:
+    unused = leaf(
+        "allocator fragmentation",
+        float(fragmented_bytes(item[2], share=share)),
+        "bytes",
+        formula="share x tensors that come and go",
+        inputs={"share": share},
+        sources=("fitted_training_memory",),
+    )
+    live = _tree("live tensors", item, gpu, plan=plan, stages=stages)
+    return total("reserved", [live, unused], unit="bytes", assumptions=plan.assumptions)
+
+
+def _device(reserved: Estimate, columns: Columns, *, coefficients: Coefficients) -> Estimate:
+    count = int(communicators(columns))
+    context = leaf("CUDA context", coefficients.context_bytes, "bytes", sources=("fitted_training_memory",))
+    channels = leaf(
+        "communication channels",
+        float(count * coefficients.channel_bytes),
+        "bytes",
+        formula="communicators x bytes of one",
+        inputs={"communicators": count, "bytes of one": coefficients.channel_bytes},
+        sources=("fitted_training_memory",),
+    )
+    return total("device", [reserved, context, channels], unit="bytes", assumptions=reserved.assumptions)

@@ -1,0 +1,341 @@
+"""Memory of one rank as a replay: what lives at each moment of a training step. Numbers or columns of layouts alike.
+
+A moment is a mapping from part to bytes. The peak of a rank is the largest moment, that of a job the largest rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from sizeup.physics.activations import Split, amount_on_rank
+from sizeup.physics.numeric import Column, ceil_div, is_column, maximum, minimum, where
+from sizeup.physics.training_facts import TrainingFacts
+
+Moment: TypeAlias = dict[str, Column]
+"""Bytes by part at one moment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Layouts and batches; every field a number or a column.
+
+    ``zero`` is the stage: 0 none, 1 optimizer, 2 and gradients, 3 and weights (FSDP, HSDP). ``shard`` is over how many
+    ranks; ``sequence_parallel`` 0 or 1. ``micro_batches`` is per optimizer step and rank.
+    """
+
+    sequence_length: Column
+    micro_batch: Column
+    micro_batches: Column
+    tp: Column = 1
+    pp: Column = 1
+    vpp: Column = 1
+    cp: Column = 1
+    ep: Column = 1
+    etp: Column = 1
+    dp: Column = 1
+    zero: Column = 0
+    shard: Column = 1
+    sequence_parallel: Column = 0
+    offload_optimizer: Column = 0
+    offload_parameters: Column = 0
+
+    @property
+    def split(self) -> Split:
+        """How one rank sees a micro-batch."""
+        return Split(
+            tokens=self.micro_batch * self.sequence_length / self.cp,
+            visible=self.sequence_length,
+            tp=self.tp,
+            sequence_ways=where(self.sequence_parallel == 1, self.tp, 1),
+            etp=self.etp,
+        )
+
+    @property
+    def expert_shard(self) -> Column:
+        """Ranks that hold the same experts, over which their states may be divided."""
+        return maximum(1, self.dp * self.cp * self.tp // (self.ep * self.etp))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Weights of one rank: dense and expert ones, divided by tensor and expert parallelism but not yet sharded."""
+
+    dense: Column
+    expert: Column
+
+    def sharded(self, columns: Columns) -> Column:
+        """Return the weights whose states this rank owns."""
+        return self.dense / columns.shard + self.expert / minimum(columns.expert_shard, maximum(columns.shard, 1))
+
+    @property
+    def total(self) -> Column:
+        """Return the weights of the rank."""
+        return self.dense + self.expert
+
+
+def take(before: tuple[float, ...], index: Column) -> Column:
+    """Return ``before[index]``, for a number or a column of indices."""
+    if not is_column(index):
+        return before[int(index)]
+    import numpy as np
+
+    return np.asarray(before)[index.astype(int)]
+
+
+def first_layer(stage: Column, *, layers: int, stages: Column) -> Column:
+    """Return the index of the first layer of ``stage``.
+
+    Layers that do not divide evenly are balanced; where they would with one more slot at either end, the embedding
+    and the head take those slots.
+
+    >>> [first_layer(i, layers=126, stages=8) for i in range(9)]
+    [0, 15, 31, 47, 63, 79, 95, 111, 126]
+    """
+    # two slots: the embedding's and the head's
+    slots = layers + 2
+    with_slots = minimum(maximum(stage * slots // stages - 1, 0), layers)
+    return where((layers % stages != 0) & (slots % stages == 0), with_slots, ceil_div(stage * layers, stages))
+
+
+def of_stage(before: tuple[float, ...], *, stage: Column, columns: Columns) -> Column:
+    """Return the sum over the layers of a pipeline rank, all its chunks together."""
+    layers, total = len(before) - 1, 0
+    stages = columns.pp * columns.vpp
+    chunks = int(columns.vpp.max()) if is_column(columns.vpp) else int(columns.vpp)
+    for chunk in range(chunks):
+        virtual = minimum(chunk * columns.pp + stage, stages - 1)
+        low = first_layer(virtual, layers=layers, stages=stages)
+        high = first_layer(virtual + 1, layers=layers, stages=stages)
+        total = total + where(chunk < columns.vpp, take(before, high) - take(before, low), 0)
+    return total
+
+
+def in_flight(*, stage: Column, columns: Columns) -> Column:
+    """Return how many micro-batches a pipeline rank holds at most, in units of all its layers.
+
+    1F1B holds as many as there are stages from this one on; interleaving holds
+    ``2 (p - i - 1) + (v - 1) p + 1`` chunks of ``1 / v`` of the rank's layers. Never more than there are.
+
+    >>> in_flight(stage=0, columns=Columns(sequence_length=1, micro_batch=1, micro_batches=64, pp=8))
+    8.0
+
+    Source: [narayanan2021] section 2.2, [korthikanti2022] section 4.2.3
+    """
+    deep = (columns.pp - stage - 1) * 2 + (columns.vpp - 1) * columns.pp + 1
+    chunks = where(columns.vpp > 1, deep, columns.pp - stage)
+    return minimum(chunks, columns.micro_batches * columns.vpp) / columns.vpp
+
+
+def held_weights(facts: TrainingFacts, *, stage: Column, columns: Columns) -> Held:
+    """Return the weights of a pipeline rank; a tied table lives on the first and on the last stage."""
+    first, last = stage == 0, stage == columns.pp - 1
+    tied_copy = facts.embedding if facts.tied else 0
+    tables = where(first, facts.embedding, 0) + where(last, facts.head + where(first, 0, tied_copy), 0)
+    prediction = facts.prediction
+    dense = of_stage(facts.replicated_before, stage=stage, columns=columns) + where(last, prediction.replicated, 0)
+    split = of_stage(facts.tensor_before, stage=stage, columns=columns) + where(last, prediction.tensor, 0)
+    expert = of_stage(facts.expert_before, stage=stage, columns=columns) + where(last, prediction.expert, 0)
+    return Held(dense=dense + (split + tables) / columns.tp, expert=expert / (columns.ep * columns.etp))
+
+
+def _states(facts: TrainingFacts, held: Held, columns: Columns) -> Moment:
+    """Weights and optimizer states, as ZeRO divides them.
+
+    Source: [zero] section 5
+    """
+    zero, own = columns.zero, held.sharded(columns)
+    if not facts.trains_all:
+        return _adapter_states(facts, held, columns)
+    weights = where(zero >= 3, own, held.total) * facts.resident_bytes
+    updated = where(zero >= 1, own, held.total)
+    on_gpu = 1 - columns.offload_optimizer
+    return {
+        "weights": weights * where(columns.offload_parameters == 1, where(zero >= 3, 0, 1), 1),
+        "quantized weight copies": held.total * facts.eight_bit_copies,
+        "autocast copies": _autocast_copies(facts, held, columns),
+        "master weights": updated * facts.master_bytes * on_gpu,
+        "optimizer states": updated * facts.state_bytes * on_gpu,
+    }
+
+
+def _autocast_copies(facts: TrainingFacts, held: Held, columns: Columns) -> Column:
+    """Return the 16-bit copies that autocast makes of unsharded fp32 weights."""
+    computes_smaller = facts.resident_bytes > facts.compute_bytes
+    return where(columns.zero >= 3, 0, held.total * facts.compute_bytes) if computes_smaller else 0
+
+
+def _adapter_states(facts: TrainingFacts, held: Held, columns: Columns) -> Moment:
+    """Frozen weights in their storage format, and adapters with their optimizer states.
+
+    Source: [lora] section 4.2, [qlora] section 3
+    """
+    tables = (facts.embedding + facts.head) / columns.tp
+    shard = where(columns.zero >= 3, columns.shard, 1)
+    layers = (held.total - tables) * facts.frozen_bytes + tables * facts.frozen_table_bytes
+    adapters = facts.adapter_before[-1] / columns.pp / shard
+    return {
+        "weights": layers / shard,
+        "adapters": adapters * facts.adapter_bytes,
+        "optimizer states": adapters * facts.state_bytes,
+    }
+
+
+def _gradients(facts: TrainingFacts, held: Held, columns: Columns) -> Column:
+    """Return the gradients of a whole step."""
+    if not facts.trains_all:
+        return facts.adapter_before[-1] / columns.pp * facts.adapter_gradient_bytes
+    return where(columns.zero >= 2, held.sharded(columns), held.total) * facts.gradient_bytes
+
+
+def _early_gradients(facts: TrainingFacts, gradients: Column, columns: Columns) -> Column:
+    """Return the gradients that are there before the backward pass: buffers, or sums of earlier micro-batches."""
+    if facts.framework.gradients == "buffer":
+        return gradients
+    return where(columns.micro_batches > 1, gradients, 0)
+
+
+def _unit(facts: TrainingFacts, columns: Columns) -> Column:
+    """Return the weights of the largest layer on one rank: the unit that FSDP gathers."""
+    sizes = [
+        f.weights.replicated + f.weights.tensor / columns.tp + f.weights.expert / (columns.ep * columns.etp)
+        for f in facts.distinct
+    ]
+    return maximum(*sizes)
+
+
+def _gathered(facts: TrainingFacts, held: Held, columns: Columns, *, units: float, head: bool) -> Column:
+    """Return gathered weights under ZeRO-3: ``units`` layers, and the head where it works."""
+    used = facts.framework
+    table = maximum(facts.head, facts.embedding) / columns.tp if head else 0
+    weights = units * _unit(facts, columns) + table
+    if used.keeps_units_with_pipeline:
+        weights = where(columns.pp > 1, held.total, weights)
+    bytes_each = facts.compute_bytes if facts.trains_all else facts.frozen_bytes
+    return where((columns.zero >= 3) & (columns.dp * columns.cp > 1), weights * bytes_each, 0)
+
+
+def _reducing(facts: TrainingFacts, held: Held, columns: Columns) -> Column:
+    """Return the unsharded gradients of the unit that is being reduced, or of the whole stage in a pipeline."""
+    used = facts.framework
+    if not facts.trains_all:
+        return 0
+    unit = _unit(facts, columns) * used.unit_gradient_bytes
+    if used.keeps_units_with_pipeline:
+        unit = unit + where(columns.pp > 1, held.total * facts.gradient_bytes, 0)
+    bucket = minimum(used.bucket_elements, held.total) * facts.compute_bytes if used.bucket_elements else 0
+    several = columns.dp * columns.cp > 1
+    return where(columns.zero >= 3, where(several, unit, 0), where(several, bucket, 0))
+
+
+def _kept(facts: TrainingFacts, *, stage: Column, columns: Columns) -> Column:
+    """Return the activations of all micro-batches in flight."""
+    amounts = [of_stage(before, stage=stage, columns=columns) for before in facts.kept_before]
+    one = amount_on_rank(*amounts, split=columns.split)
+    return one * in_flight(stage=stage, columns=columns)
+
+
+def _stage_outputs(facts: TrainingFacts, *, stage: Column, columns: Columns) -> Column:
+    """Return the block outputs that a pipeline stage receives or sends [bytes]."""
+    one = columns.split.tokens * facts.hidden_size * facts.compute_bytes / columns.split.sequence_ways
+    times = in_flight(stage=stage, columns=columns) if facts.framework.stage_buffers else 1
+    return where(columns.pp > 1, one * times, 0)
+
+
+def _working(facts: TrainingFacts, columns: Columns) -> tuple[Column, Column]:
+    """Return the recomputed activations and the gradients of the widest layer on its way back."""
+    split = columns.split
+    recomputed = maximum(*[f.whole.on_rank(split) for f in facts.distinct]) if facts.recomputes else 0
+    return recomputed, maximum(*[f.backward.on_rank(split) for f in facts.distinct])
+
+
+def _logits(facts: TrainingFacts, columns: Columns) -> Column:
+    return columns.split.tokens * facts.vocabulary / columns.tp
+
+
+def _placeholders(facts: TrainingFacts, columns: Columns, *, stage: Column, at_head: bool) -> Column:
+    """Return 16-bit stand-ins for gradients that were already added to the fp32 buffer: of the head, of an MLP."""
+    if not facts.framework.weight_gradient_placeholders or not facts.trains_all:
+        return 0
+    head = where(stage == columns.pp - 1, maximum(facts.head, facts.embedding * facts.tied) / columns.tp, 0)
+    mlp = maximum(
+        *[f.mlp_linears.tensor / columns.tp + f.mlp_linears.expert / (columns.ep * columns.etp) for f in facts.distinct]
+    )
+    return (head if at_head else head + mlp) * facts.compute_bytes
+
+
+def moments(facts: TrainingFacts, columns: Columns, *, stage: Column) -> dict[str, Moment]:
+    """Return what lives on a rank of pipeline ``stage`` at each moment that can be the peak [bytes by part].
+
+    The moments are the loss, the head's backward, the backward of the last layer, the end of the backward pass and
+    the optimizer step.
+
+    Source: [korthikanti2022] section 4, [zero] section 5, [narayanan2021] section 2.2
+    """
+    held = held_weights(facts, stage=stage, columns=columns)
+    states, gradients = _states(facts, held, columns), _gradients(facts, held, columns)
+    early = _early_gradients(facts, gradients, columns)
+    recomputed, working = _working(facts, columns)
+    passing = {
+        **states,
+        "gradients": early,
+        "activations": _kept(facts, stage=stage, columns=columns),
+        "pipeline buffers": _stage_outputs(facts, stage=stage, columns=columns),
+    }
+    last = stage == columns.pp - 1
+    logits = where(last, _logits(facts, columns), 0)
+    reducing = _reducing(facts, held, columns)
+    dequantized = max(f.widest_linear for f in facts.distinct) * facts.compute_bytes if facts.quantized else 0
+    return {
+        "loss": passing
+        | {
+            "logits and loss": logits * facts.logit_peak_bytes,
+            "gathered weights": _gathered(facts, held, columns, units=1, head=True),
+        },
+        "head backward": passing
+        | {
+            "logits and loss": logits * facts.logit_backward_bytes,
+            "gathered weights": _gathered(facts, held, columns, units=1, head=True),
+            "weight gradients in flight": _placeholders(facts, columns, stage=stage, at_head=True),
+        },
+        "layer backward": passing
+        | {
+            "logits and loss": logits * facts.logit_kept_bytes,
+            "recomputed layer": recomputed,
+            "working gradients": working,
+            "dequantized weights": dequantized,
+            "gathered weights": _gathered(facts, held, columns, units=2, head=False),
+            "weight gradients in flight": reducing + _placeholders(facts, columns, stage=stage, at_head=False),
+        },
+        "end of backward": {
+            **states,
+            "gradients": gradients,
+            "working gradients": working,
+            "gathered weights": _gathered(facts, held, columns, units=1, head=False),
+            "weight gradients in flight": reducing + _table_gradient(facts, columns, stage=stage),
+        },
+        "optimizer step": {**states, "gradients": gradients, "temporaries": _temporaries(facts, held, columns)},
+    }
+
+
+def _table_gradient(facts: TrainingFacts, columns: Columns, *, stage: Column) -> Column:
+    """Return the dense gradient of the embedding table on the first stage."""
+    if not facts.trains_all:
+        return 0
+    return where(stage == 0, facts.embedding / columns.tp * facts.compute_bytes, 0)
+
+
+def _temporaries(facts: TrainingFacts, held: Held, columns: Columns) -> Column:
+    """Return what the optimizer step allocates: foreach copies, fp32 gradients of the shard."""
+    if not facts.trains_all:
+        return facts.adapter_before[-1] / columns.pp * facts.temporary_bytes
+    updated = where(columns.zero >= 1, held.sharded(columns), held.total)
+    return updated * (facts.temporary_bytes + facts.framework.step_gradient_bytes)
+
+
+def allocated(moment: Moment) -> Column:
+    """Return the live bytes of a moment."""
+    total: Column = 0
+    for part in moment.values():
+        total = total + part
+    return total

@@ -1,0 +1,118 @@
+"""Training frameworks as data: what each keeps for the backward pass and how it stores weights and gradients.
+
+Records are in ``frameworks.toml``; adding a framework is one record with its sources. ``like`` starts from another one.
+"""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from sizeup.errors import UserError, nearest_names
+from sizeup.files import read_text
+
+FRAMEWORKS_FILE = "plan/frameworks.toml"
+_TABLES = ("kept", "eager", "fp8", "compiled", "selective")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framework:
+    """One training framework.
+
+    Attributes:
+        storage: "mixed" (16-bit copy and fp32 master) or "single" (one copy, in the master's dtype).
+        gradients: "buffer" (allocated once) or "transient" (appear during the backward pass).
+        attention: implementation used when none is asked for.
+        logit_bytes: bytes per logit at the worst moment of the loss, by implementation.
+        logit_kept: bytes per logit that stay while the layers run backward.
+        logit_backward: bytes per logit while the head runs backward; None: as ``logit_bytes``.
+        expands_kv: keys and values are repeated to all heads before attention.
+        temporary_copies: copies of the updated weights that an optimizer step makes (foreach kernels).
+        unit_gradient_bytes: bytes per weight of a gathered unit while its gradients are reduced.
+        keeps_units_with_pipeline: gathered units of a pipeline stage stay gathered for the whole step.
+        weight_gradient_placeholders: empty 16-bit gradients beside the fp32 buffers that are really added to.
+        stage_buffers: a pipeline stage keeps its output of every micro-batch in flight.
+        bucket_elements: gradients gathered in one reduction.
+        step_gradient_bytes: bytes per updated weight of fp32 gradients made for the optimizer step.
+        eight_bit_copies: bytes per weight of quantized copies kept beside the 16-bit one, under 8-bit products.
+        fp32_adapters: adapters compute on an fp32 copy of their input.
+    """
+
+    name: str
+    title: str
+    sources: tuple[str, ...]
+    storage: Literal["mixed", "single"]
+    gradients: Literal["buffer", "transient"]
+    attention: str
+    logit_bytes: Mapping[str, float] = field(hash=False)
+    logit_kept: float = 0.0
+    logit_backward: float | None = None
+    expands_kv: bool = False
+    temporary_copies: float = 0.0
+    unit_gradient_bytes: float = 4.0
+    keeps_units_with_pipeline: bool = False
+    weight_gradient_placeholders: bool = False
+    stage_buffers: bool = False
+    bucket_elements: int = 0
+    step_gradient_bytes: float = 0.0
+    fp32_adapters: bool = False
+    eight_bit_copies: float = 0.0
+    tables: Mapping[str, Mapping[str, float]] = field(default_factory=dict, hash=False)
+
+    def kept(self, *, attention: str, compiled: bool, eight_bit: bool, selective: bool) -> dict[str, float]:
+        """Return the bytes per element of every tensor kept for the backward pass."""
+        chosen = {"eager": attention == "eager", "compiled": compiled, "fp8": eight_bit, "selective": selective}
+        found = dict(self.tables["kept"])
+        for table, applies in chosen.items():
+            if applies:
+                found.update(self.tables.get(table, {}))
+        return found
+
+
+_RENAMED = {"nemo": "megatron", "megatron-core": "megatron", "megatron-bridge": "megatron", "transformers": "hf",
+            "trl": "hf", "fms-fsdp": "torchtitan", "maxtext": "generic", "levanter": "generic",
+            "deepspeed": "hf-deepspeed", "composer": "llm-foundry"}  # fmt: skip
+"""Names that mean another record: the same training code, or no record of their own (then the generic one)."""
+
+
+@functools.cache
+def frameworks() -> dict[str, Framework]:
+    """Return every framework by name."""
+    records: dict[str, dict[str, Any]] = tomllib.loads(read_text(FRAMEWORKS_FILE))
+    return {name: _framework(name, _inherited(name, records)) for name in records}
+
+
+def _inherited(name: str, records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    record = records[name]
+    if "like" not in record:
+        return record
+    base = _inherited(record["like"], records)
+    merged = {**base, **record}
+    for table in _TABLES:
+        if table in base or table in record:
+            merged[table] = {**base.get(table, {}), **record.get(table, {})}
+    return merged
+
+
+def _framework(name: str, record: Mapping[str, Any]) -> Framework:
+    known = {f.name for f in fields(Framework)} - {"name", "tables", "sources"}
+    values = {key: value for key, value in record.items() if key in known}
+    tables = {table: dict(record[table]) for table in _TABLES if table in record}
+    return Framework(name=name, sources=tuple(record["sources"]), tables=tables, **values)
+
+
+def framework(name: str) -> Framework:
+    """Return the framework called ``name``.
+
+    Raises:
+        UserError: there is none; the message has the nearest names.
+    """
+    known = frameworks()
+    found = known.get(_RENAMED.get(name, name))
+    if found is None:
+        nearest = nearest_names(name, known)
+        raise UserError(f'no training framework is called "{name}"', nearest=nearest, hint=f"known: {', '.join(known)}")
+    return found

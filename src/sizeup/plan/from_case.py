@@ -1,0 +1,115 @@
+"""From a row of measured training cases to a TrainingPlan; every empty cell that had to be filled is an assumption."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sizeup.errors import UserError
+from sizeup.plan.frameworks import framework
+from sizeup.plan.training import Adapter, Layout, Precision, TrainingPlan
+
+
+class _Reader:
+    """Cells of a row, with a note for each one that was empty."""
+
+    def __init__(self, row: Mapping[str, str]) -> None:
+        self.row = row
+        self.assumed: list[str] = []
+
+    def word(self, name: str, default: str, why: str = "") -> str:
+        value = self.row.get(name, "")
+        if value:
+            return value
+        self.assumed.append(f"{name}: {default}{' (' + why + ')' if why else ''}")
+        return default
+
+    def number(self, name: str, default: int, *, silent: bool = False) -> int:
+        value = self.row.get(name, "")
+        if value:
+            try:
+                return int(float(value))
+            except ValueError:
+                raise UserError(f'{name} is "{value}", not a number') from None
+        if not silent:
+            self.assumed.append(f"{name}: {default}")
+        return default
+
+
+def training_plan(row: Mapping[str, str]) -> TrainingPlan:
+    """Return the plan of a measured case.
+
+    Raises:
+        UserError: a cell that no assumption can fill is empty (framework, seq_len), or is not a number.
+    """
+    for needed in ("framework", "seq_len"):
+        if not row.get(needed):
+            raise UserError(f"the case does not say its {needed}")
+    cells = _Reader(row)
+    used = framework(row["framework"])
+    method: Any = cells.word("kind", "pretrain")
+    layout = _layout(cells)
+    micro_batch = cells.number("micro_batch", 1)
+    fields: dict[str, Any] = {
+        "sequence_length": cells.number("seq_len", 0),
+        "micro_batch": micro_batch,
+        "global_batch": cells.number("global_batch", micro_batch * layout.dp),
+        "optimizer": cells.word("optimizer", "adamw"),
+        "attention": cells.word("attention", used.attention, f"the default of {used.name}"),
+        "loss": cells.word("loss", "plain", f"the default of {used.name}"),
+        "compile": cells.row.get("compile") == "yes",
+        "precision": _precision(cells, used.name, adapter=method in ("lora", "qlora")),
+        "adapter": _adapter(cells) if method in ("lora", "qlora") else None,
+        "cpu_offload_layers": cells.number("cpu_offload_layers", 0, silent=True),
+    }
+    layers = cells.row.get("recompute_layers")
+    fields["recompute"] = "none" if layers else cells.word("recompute", "none")
+    fields["recompute_layers"] = int(float(layers)) if layers else None
+    return TrainingPlan(
+        method=method,
+        framework=used.name,
+        framework_version=row.get("framework_version", ""),
+        layout=layout,
+        cp_comm=row.get("cp_comm", ""),
+        async_tp=row.get("async_tp") == "yes",
+        assumptions=tuple(cells.assumed),
+        **fields,
+    )
+
+
+def _layout(cells: _Reader) -> Layout:
+    gpus = cells.number("n_gpus", 1)
+    tp, pp, cp = (cells.number(name, 1) for name in ("tp", "pp", "cp"))
+    ep = cells.number("ep", 1, silent=True)
+    dp = cells.number("dp", max(1, gpus // (tp * pp * cp)))
+    group = cells.row.get("shard_group", "")
+    sharding: Any = cells.word("sharding", "none")
+    shard = None if group in ("", "all") else int(float(group))
+    if sharding == "hsdp" and shard is None:
+        shard = cells.number("gpus_per_node", 8)
+        cells.assumed.append(f"shard_group: {shard} (one node)")
+    return Layout(
+        tp=tp, pp=pp, vpp=cells.number("vpp", 1, silent=True), cp=cp, ep=ep,
+        etp=cells.number("etp", tp if ep == 1 else 1, silent=True), dp=dp, sharding=sharding, shard_group=shard,
+        sequence_parallel=cells.word("sequence_parallel", "no") == "yes" if tp > 1 else False,
+    )  # fmt: skip
+
+
+def _precision(cells: _Reader, used: str, *, adapter: bool) -> Precision:
+    compute: Any = cells.word("compute_dtype", "bf16")
+    master: Any = cells.word("master_weights", "fp32")
+    half = "fp16" if compute == "fp16" else "bf16"
+    usual = {"internevo": half, "megatron-deepspeed": half}.get(used, "fp32" if master == "fp32" else half)
+    gradients: Any = cells.word("grad_dtype", usual)
+    return Precision(compute_dtype=compute, master_weights=master, grad_dtype=gradients)
+
+
+def _adapter(cells: _Reader) -> Adapter:
+    trainable = cells.row.get("trainable_params", "")
+    quant: Any = cells.row.get("base_quant") or None
+    return Adapter(
+        rank=cells.number("lora_rank", 16),
+        targets=cells.word("lora_targets", "all-linear"),
+        base_quant=quant,
+        trainable_parameters=int(float(trainable)) if trainable else None,
+    )

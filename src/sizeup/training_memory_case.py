@@ -1,0 +1,55 @@
+"""Predict the memory of one measured training case, and whether it fits: what evidence and fitting call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from sizeup.fitted.training_memory import shipped_coefficients
+from sizeup.llm.architecture import Architecture
+from sizeup.machine.gpus import Gpu
+from sizeup.physics.meters import Coefficients
+from sizeup.physics.training_memory import TrainingMemory, training_memory
+from sizeup.plan.from_case import training_plan
+
+
+def case_memory(
+    row: Mapping[str, str], architecture: Architecture, gpu: Gpu, *, coefficients: Coefficients
+) -> TrainingMemory:
+    """Return the memory of a row, on the ranks over which it was measured.
+
+    Raises:
+        UserError: the row leaves open what no assumption can fill.
+    """
+    rank = "last" if row.get("mem_rank") == "last" else "max"
+    return training_memory(architecture, training_plan(row), gpu, coefficients=coefficients, rank=rank)
+
+
+def out_of_memory_probability(device_bytes: float, *, capacity_bytes: float, spread: float) -> float:
+    """Return the probability that a run needs more than the card has, when log(needed) is normal around the estimate.
+
+    >>> out_of_memory_probability(80e9, capacity_bytes=80e9, spread=0.1)
+    0.5
+    """
+    if capacity_bytes <= 0 or device_bytes <= 0:
+        return 1.0 if capacity_bytes <= 0 else 0.0
+    # the distance in standard deviations of a two-sided normal law
+    distance = math.log(device_bytes / capacity_bytes) / (spread * math.sqrt(2))
+    return (1 + math.erf(distance)) / 2
+
+
+def predict_memory(
+    row: Mapping[str, str], architecture: Architecture, gpu: Gpu, *, left_out: str | None = None
+) -> tuple[dict[str, float], float, tuple[str, ...]]:
+    """Return the predicted peak [bytes] by meter, the probability of running out of memory, and what was assumed.
+
+    Raises:
+        UserError: the row leaves open what no assumption can fill.
+    """
+    known = shipped_coefficients(without=left_out)
+    memory = case_memory(row, architecture, gpu, coefficients=known)
+    meters = {name: float(memory.meter(name).value) for name in ("allocated", "reserved", "nvidia-smi")}
+    chance = out_of_memory_probability(
+        meters["nvidia-smi"], capacity_bytes=gpu.memory_bytes, spread=known.device_spread
+    )
+    return meters, chance, memory.allocated.assumptions
