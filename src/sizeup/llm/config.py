@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import re
@@ -186,6 +187,12 @@ class Config:
         child = Config({**value, **(changes or {})}, model_type=found_type, where=f"{self.where}.{name}")
         self._children.append(child)
         return child
+
+    def seen_as(self, model_type: str) -> Config:
+        """Return the same keys for another type's rules: what it reads counts as read here, class defaults stay."""
+        same = copy.copy(self)
+        same.model_type = model_type
+        return same
 
     def respell(self, older: Mapping[str, str]) -> None:
         """Read each key also under the name that published files of its type use; an empty name is only ignored."""

@@ -31,18 +31,27 @@ class Wrapper:
         project: what joins the towers to the text model.
         sections: keys of the towers' configurations; twice the same one for two equal towers.
         causal_is_text: the causal class of this type is the text model without its towers.
+        optional: a tower without a section does not exist.
+        flat_text: the text model's type where its keys stand in the whole configuration.
         tied_by: whose ``tie_word_embeddings`` decides: the whole model's, either's, the text model's, or nobody's.
     """
 
     project: Projector
     sections: tuple[str, ...] = ("vision_config",)
     causal_is_text: bool = False
+    optional: bool = False
+    flat_text: str = ""
     tied_by: str = "whole"
 
 
 QWEN3 = Wrapper(project=join.qwen3_merger)
 WRAPPERS: Mapping[str, Wrapper] = {
     "gemma3": Wrapper(project=join.gemma3),
+    "gemma3n": Wrapper(project=join.gemma3n, sections=("vision_config", "audio_config")),
+    "gemma4": Wrapper(project=join.gemma4, sections=("vision_config", "audio_config"), optional=True),
+    "gemma4_unified": Wrapper(project=join.gemma4, sections=("vision_config", "audio_config"), optional=True),
+    "phi4_multimodal": Wrapper(project=join.phi4, sections=("vision_config", "audio_config"), flat_text="phi3"),
+    "dots3_note": Wrapper(project=join.nothing, sections=("vision_config", "audio_config"), causal_is_text=True),
     "shieldgemma2": Wrapper(project=join.gemma3, tied_by="either"),
     "paligemma": Wrapper(project=join.paligemma),
     "llama4": Wrapper(project=join.llama4, causal_is_text=True),
@@ -112,7 +121,12 @@ def build(config: Config) -> Architecture:
         config.ignore(*wrapper.sections)
         remark = f'text model alone: the {" and ".join(names)} tower counts where "architectures" names the whole class'
         return replace(text, model_type=config.model_type, assumptions=(*text.assumptions, remark))
-    towers = [encoder(part(config, section), name) for section, name in zip(wrapper.sections, names, strict=True)]
+    there = [
+        (section, name)
+        for section, name in zip(wrapper.sections, names, strict=True)
+        if not wrapper.optional or config.get(section) is not None
+    ]
+    towers = [encoder(part(config, section), name) for section, name in there]
     projector = relabelled(wrapper.project(config, text.hidden_size), part="projector")
     return replace(text, model_type=config.model_type, towers=(*towers, Tower(name="projector", tensors=projector)))
 
@@ -135,6 +149,8 @@ def part(config: Config, name: str, changes: Mapping[str, Any] | None = None) ->
 
 def text_section(config: Config, wrapper: Wrapper, *, whole: bool) -> Config:
     """Return the text model's configuration, with embeddings tied as the whole model says."""
+    if wrapper.flat_text:
+        return config.seen_as(wrapper.flat_text)
     text = part(config, "text_config")
     config.ignore("hidden_size", "vocab_size", "projection_dim", "vision_feature_layer", "projector_hidden_act")
     text.model_type, fixed = TEXT_AS.get(text.model_type, (text.model_type, {}))

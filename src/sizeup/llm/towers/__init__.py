@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from sizeup.llm.architecture import Tower
 from sizeup.llm.config import Config
-from sizeup.llm.towers.audio import WHISPER_ENCODERS, whisper_encoder
-from sizeup.llm.towers.vision import SPECIAL, VITS
-from sizeup.llm.towers.vit import vit
+from sizeup.llm.towers import audio, dots3, gemma, vision
+from sizeup.llm.towers.vit import Tensors, vit
+
+SPECIAL: Mapping[str, Callable[[Config], Tensors | None]] = {
+    "internvl_vision": vision.internvl,
+    "exaone4_5_vision": vision.exaone45,
+    "glm4v_vision": vision.glm4v,
+    "glm4v_moe_vision": vision.glm4v,
+    "ovis2_vision": vision.ovis2,
+    "mllama_vision_model": vision.mllama,
+    "got_ocr2_vision": vision.sam,
+    "gemma4_vision": gemma.gemma4_vision,
+    "gemma4_audio": gemma.gemma4_audio,
+    "gemma4_unified_vision": gemma.unified_vision,
+    "gemma4_unified_audio": gemma.nothing,
+    "gemma3n_vision": gemma.mobilenet,
+    "gemma3n_audio": gemma.gemma3n_audio,
+    "phi4_multimodal_audio": audio.phi4_audio,
+    "dots3_note_vision_encoder": dots3.vision,
+    "dots3_note_audio_encoder": dots3.audio,
+    "voxtral_encoder": audio.whisper_encoder,
+    "qwen2_audio_encoder": audio.whisper_encoder,
+    "moss_transcribe_diarize_audio": audio.whisper_encoder,
+}
+"""Towers that are no plain vision transformer, by the model type of their configuration."""
 
 WITHOUT_EFFECT = (
     "head_dim", "vocab_size", "projection_dim", "num_image_tokens", "window_size", "fullatt_block_indexes",
@@ -36,11 +60,10 @@ def encoder(config: Config, name: str) -> Tower:
     kind = config.model_type
     config.respell(PUBLISHED_NAMES.get(kind, {}))
     config.ignore(*WITHOUT_EFFECT)
-    if kind in VITS:
-        return Tower(name=name, tensors=vit(config, VITS[kind]))
-    if kind in SPECIAL:
-        return Tower(name=name, tensors=SPECIAL[kind](config))
-    if kind in WHISPER_ENCODERS:
-        return Tower(name=name, tensors=whisper_encoder(config))
+    if kind in vision.VITS:
+        return Tower(name=name, tensors=vit(config, vision.VITS[kind]))
+    tensors = SPECIAL[kind](config) if kind in SPECIAL else None
+    if tensors is not None:
+        return Tower(name=name, tensors=tensors)
     config.ignore(*config.values)
     return Tower(name=name, not_counted=f'no rule for a tower of type "{kind}"')

@@ -301,6 +301,47 @@ def moss(config: Config, hidden: int) -> Tensors:
     )
 
 
+def gemma4(config: Config, hidden: int) -> Tensors:
+    """Return one matrix for each kind of input that the configuration has."""
+    tensors: Tensors = ()
+    for kind, key in (("vision", "hidden_size"), ("audio", "output_proj_dims")):
+        if config.get(f"{kind}_config") is not None:
+            section = config.section(f"{kind}_config")
+            width = section.integer("output_proj_dims" if section.model_type.startswith("gemma4_unified") else key)
+            tensors += tower_linear(f"embed_{kind}.embedding_projection", hidden, width, bias=False)
+    return tensors
+
+
+def gemma3n(config: Config, hidden: int) -> Tensors:
+    """Return Gemma 3n's embedders: hard tokens of each kind of input, norms, one matrix."""
+    tensors: Tensors = ()
+    for kind in ("vision", "audio"):
+        section, name = config.section(f"{kind}_config"), f"embed_{kind}"
+        width = section.integer("hidden_size")
+        tensors += vector(f"{name}.embedding", section.integer("vocab_size"), width, part="projector", kind="embedding")
+        tensors += norm(f"{name}.hard_embedding_norm", width) + norm(f"{name}.soft_embedding_norm", width)
+        tensors += tower_linear(f"{name}.embedding_projection", hidden, width, bias=False)
+    return tensors
+
+
+def phi4(config: Config, hidden: int) -> Tensors:
+    """Return Phi-4-multimodal's projectors: images, and speech with or without images beside it."""
+    image, sound = vision_width(config), config.section("audio_config")
+    frames = sound.integer("hidden_size") * sound.integer("downsample_rate")
+    return (
+        *two_layers(("img_projection_up", "img_projection_down"), image, hidden, hidden),
+        *vector("global_img_feature_extensor", image, part="projector"),
+        *vector("sub_img_feature_extensor", image, part="projector"),
+        *two_layers(("up_proj_for_speech", "down_proj_for_speech"), frames, hidden, hidden),
+        *two_layers(("up_proj_for_vision_speech", "down_proj_for_vision_speech"), frames, hidden, hidden),
+    )
+
+
+def nothing(config: Config, hidden: int) -> Tensors:
+    """Return no tensors: the towers end in the text model's width."""
+    return ()
+
+
 llava_next: Projector = partial(llava, newline=True)
 aya_vision: Projector = partial(cohere, normed=True)
 cohere2_vision: Projector = partial(cohere, normed=False)

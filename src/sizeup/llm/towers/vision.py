@@ -5,7 +5,7 @@ Source: transformers 5.23, ``modeling_<type>.py`` of every type named here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from sizeup.llm.blocks import norm, vector
 from sizeup.llm.config import Config
@@ -18,6 +18,7 @@ QWEN3 = Vit(patch="video", places=("num_position_embeddings",), post_norm=False)
 VITS: Mapping[str, Vit] = {
     "clip_vision_model": CLIP,
     "git_vision_model": CLIP,
+    "phi4_multimodal_vision": SIGLIP,
     "siglip_vision_model": SIGLIP,
     "siglip2_vision_model": Vit(patch="matrix", places=("num_patches",), pool_head="vision_use_head"),
     "idefics2_vision": PLAIN,
@@ -189,14 +190,3 @@ def sam(config: Config) -> Tensors:
             span = grid if index in whole or not window else window
             tensors += vector(f"layers.{index}.attn.rel_pos", 2, 2 * span - 1, hidden // heads, part="tower")
     return tensors
-
-
-SPECIAL: Mapping[str, Callable[[Config], Tensors]] = {
-    "internvl_vision": internvl,
-    "exaone4_5_vision": exaone45,
-    "glm4v_vision": glm4v,
-    "glm4v_moe_vision": glm4v,
-    "ovis2_vision": ovis2,
-    "mllama_vision_model": mllama,
-    "got_ocr2_vision": sam,
-}
