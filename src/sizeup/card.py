@@ -9,14 +9,17 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sizeup.errors import UserError
 from sizeup.estimate import Estimate
 from sizeup.llm.cache import cache_total
 from sizeup.llm.formats import weight_formats
-from sizeup.machine import Cluster, Gpu, Instance, cheapest_instances, find_gpu, list_gpus
+from sizeup.machine import cheapest_instances, list_gpus
 from sizeup.sizing import Model
+
+if TYPE_CHECKING:
+    from sizeup.machine import Cluster, Gpu, Instance
 
 USABLE_SHARE = 0.9
 """Share of a GPU's memory taken for weights and cache; the rest is for activations and the runtime.
@@ -136,8 +139,17 @@ def runs(gpu: Gpu, format: str) -> bool:
 
 
 @functools.cache
+def _cards() -> dict[str, Gpu]:
+    return {row.gpu.key: row.gpu for row in list_gpus()}
+
+
+@functools.cache
 def _offered_gpus() -> tuple[Gpu, ...]:
-    cards = [row.gpu for row in list_gpus(vendor="nvidia", legacy=False) if not row.gpu.is_unverified("memory_bytes")]
+    cards = [
+        gpu
+        for gpu in _cards().values()
+        if gpu.vendor == "nvidia" and not gpu.legacy and not gpu.is_unverified("memory_bytes")
+    ]
     return tuple(sorted(cards, key=lambda gpu: (gpu.memory_bytes, -gpu.year, gpu.key)))
 
 
@@ -150,8 +162,7 @@ def smallest_gpu(need_bytes: int, format: str) -> Gpu | None:
 
 @functools.cache
 def _offered_instances() -> tuple[tuple[Instance, Gpu], ...]:
-    cards = {card.key: card for card in (row.gpu for row in list_gpus())}
-    return tuple((instance, cards[instance.gpu_key]) for instance in cheapest_instances(0))
+    return tuple((instance, _cards()[instance.gpu_key]) for instance in cheapest_instances(0))
 
 
 def cheapest_holding(model: Model, need_bytes: int, format: str) -> Instance | None:
@@ -180,7 +191,7 @@ def placement(model: Model, format: str | None, *, context: int, sequences: int,
         weights=weights,
         cache=cache,
         smallest_gpu=smallest_gpu(need, format or model.default_format),
-        common_gpus=fewest_gpus(model, need, find_gpu(COMMON_GPU)),
+        common_gpus=fewest_gpus(model, need, _cards()[COMMON_GPU]),
         instance=cheapest_holding(model, need, format or model.default_format),
     )
 

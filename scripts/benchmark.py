@@ -1,0 +1,67 @@
+"""Print how long the usual answers take on this machine, the median of several runs.
+
+    python scripts/benchmark.py
+
+Peers, as they publish or as others measured them: hf-mem 0.4-1.2 s, llmfit 0.05-1.9 s, accelerate estimate-memory 10 s.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+RUNS = 7
+
+
+def median_seconds(action: Callable[[], object], *, runs: int = RUNS) -> float:
+    """Return the median time of ``action`` [s]."""
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def command(*words: str) -> Callable[[], object]:
+    """Return a cold run of the command line."""
+    call = [sys.executable, "-c", "from sizeup.cli import main; main()", *words]
+    return lambda: subprocess.run(call, capture_output=True, check=False)
+
+
+def catalog() -> int:
+    """Size every model of the catalog in this process; returns how many."""
+    from sizeup.catalog.lookup import list_models
+    from sizeup.llm.cache import cache_total
+    from sizeup.llm.families import build
+    from sizeup.llm.parameters import count_parameters
+
+    records = list_models()
+    for record in records:
+        architecture = build(record.config(), where=record.name)
+        count_parameters(architecture)
+        cache_total(architecture, tokens=8192)
+    return len(records)
+
+
+def main() -> None:
+    """Print the table."""
+    rows: list[tuple[str, Callable[[], object], int]] = [
+        ("python itself", lambda: subprocess.run([sys.executable, "-c", "pass"], check=False), RUNS),
+        ("python, import click", lambda: subprocess.run([sys.executable, "-c", "import click"], check=False), RUNS),
+        ("sizeup --help", command("--help"), RUNS),
+        ("sizeup llama-3.1-8b", command("llama-3.1-8b"), RUNS),
+        ("sizeup llama-3.1-8b --gpu rtx-4090", command("llama-3.1-8b", "--gpu", "rtx-4090"), RUNS),
+        ("sizeup deepseek-v3 --json", command("deepseek-v3", "--json"), RUNS),
+        ("sizeup envelope", command("envelope"), RUNS),
+        ("all catalog models in one process", catalog, 1),
+    ]
+    for name, action, runs in rows:
+        print(f"{name:40} {median_seconds(action, runs=runs) * 1000:9.0f} ms")
+
+
+if __name__ == "__main__":
+    main()
