@@ -1,0 +1,39 @@
+"""What a training framework runs at the same time, as data: records in ``schedules.toml``."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from dataclasses import dataclass
+from typing import Any
+
+from sizeup.files import read_text
+
+_LIKE = {"megatron-core": "megatron", "megatron-bridge": "nemo", "composer": "llm-foundry"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """One framework: see the head of ``schedules.toml`` for the fields; 1 is yes, 0 is no."""
+
+    fused: float
+    overlaps_data: float
+    overlaps_tensor: float
+    graphs: float
+    sources: tuple[str, ...]
+    known: bool = True
+
+
+@functools.cache
+def _records() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(read_text("plan/schedules.toml"))
+
+
+@functools.cache
+def schedule(framework: str) -> Schedule:
+    """Return the schedule of a framework; one without a record gets the generic one, marked as not ``known``."""
+    records = _records()
+    name = _LIKE.get(framework, framework)
+    record = records.get(name, records["generic"])
+    fields = {**record, "sources": tuple(record["sources"])}
+    return Schedule(**fields, known=name in records)

@@ -1,0 +1,55 @@
+"""Predict the time of one measured training case: what evidence and fitting call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sizeup.errors import UserError
+from sizeup.evidence.cases import Case
+from sizeup.evidence.validate import Predicted
+from sizeup.machine import Cluster, cluster_of, find_gpu, node_of
+from sizeup.physics.training_time import RawTimes, StepPlan, Traits, raw_times, step_parts
+from sizeup.physics.training_work import StepWork
+from sizeup.plan.from_case import training_plan
+from sizeup.plan.training import TrainingPlan
+from sizeup.step_time import coefficients, hardware_of, step_plan, traits_of, work_of
+
+
+def case_cluster(row: Mapping[str, str]) -> Cluster:
+    """Return the machine of a row: nodes of ``gpus_per_node`` cards, or usual ones where the row does not say."""
+    card, gpus = find_gpu(row["gpu"]), int(row["n_gpus"])
+    if not row.get("gpus_per_node"):
+        return cluster_of(card, gpus=gpus)
+    per_node = min(gpus, int(row["gpus_per_node"]))
+    return Cluster(node=node_of(card, gpus=per_node), nodes=max(1, gpus // per_node))
+
+
+def case_plan(row: Mapping[str, str]) -> TrainingPlan:
+    """Return the plan of a row, under the framework's own name."""
+    return replace(training_plan(row), framework=row["framework"])
+
+
+def case_step(case: Case) -> tuple[StepWork, StepPlan, RawTimes, Traits, TrainingPlan]:
+    """Return everything about a case that no coefficient changes."""
+    plan = case_plan(case.row)
+    work = work_of(case.architecture())
+    steps = step_plan(plan, work)
+    hardware = hardware_of(case_cluster(case.row), plan.precision.compute_dtype)
+    return work, steps, raw_times(work, steps, hardware), traits_of(plan), plan
+
+
+def predict(case: Case, *, left_out: str | None) -> Predicted:
+    """Return the predicted time (and memory) of a case, with coefficients learned without a group when asked to."""
+    values: dict[tuple[str, str], float] = {}
+    assumptions: tuple[str, ...] = ()
+    try:
+        work, steps, raw, traits, plan = case_step(case)
+        seconds = step_parts(raw, work, steps, traits=traits, coefficients=coefficients(left_out)).seconds()
+        tokens = plan.sequence_length * plan.global_batch
+        values["step_seconds", ""] = seconds
+        values["tokens_per_second_per_gpu", ""] = tokens / seconds / plan.layout.gpus
+        assumptions = plan.assumptions
+    except UserError as error:
+        return Predicted(skipped=str(error))
+    return Predicted(values=values, assumptions=assumptions)
