@@ -30,7 +30,8 @@ def build(config: Config) -> Architecture:
     """Return the model."""
     hidden, vocabulary = config.integer("hidden_size"), config.integer("vocab_size")
     tied = config.flag("tie_word_embeddings")
-    config.ignore("attn_output_gate", "sliding_window", "mamba_ssm_dtype", "mlp_only_layers", "intermediate_size")
+    config.ignore("attn_output_gate", "output_gate_type", "mamba_ssm_dtype", "mlp_only_layers", "intermediate_size")
+    config.ignore("use_sliding_window", "sliding_window")
     layers = config.integer("num_hidden_layers")
     keys = list(zip(mixer_kinds(config, layers), sparse_layers(config, layers), strict=True))
     return Architecture(

@@ -1,6 +1,7 @@
-"""MiniMax-Text-01: lightning attention, whose state is one matrix per head, with softmax attention in some layers.
+"""MiniMax-Text-01 and M1: lightning attention, whose state is one matrix per head; softmax attention in some layers.
 
-Source: transformers 5.23 ``modeling_minimax.py``; published files list the softmax layers in ``attn_type_list``.
+Source: transformers 5.23 ``modeling_minimax.py``; the first published files (``minimax_text_01``, ``minimax_m1``)
+describe the same model and list the softmax layers in ``attn_type_list``.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from sizeup.errors import UserError
 from sizeup.llm.architecture import Architecture, Block, Layer, layer_of
 from sizeup.llm.blocks import attention, head, linear, mixture, norm, norms, table
 from sizeup.llm.blocks_ssm import recurrent_state
-from sizeup.llm.config import Config
+from sizeup.llm.config import Config, class_defaults
 from sizeup.llm.families.common import attention_dims, layer_types, repeated
 
 
 def build(config: Config) -> Architecture:
     """Return the model; ``sliding_window`` has no effect."""
+    config.assume(class_defaults()["minimax"]["defaults"])
     hidden, vocabulary = config.integer("hidden_size"), config.integer("vocab_size")
     tied = config.flag("tie_word_embeddings")
     config.ignore("sliding_window", "postnorm", "rotary_dim", "shared_moe_mode")

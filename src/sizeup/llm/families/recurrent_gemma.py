@@ -22,7 +22,7 @@ def build(config: Config) -> Architecture:
     """Return the model."""
     hidden, vocabulary = config.integer("hidden_size"), config.integer("vocab_size")
     tied = config.flag("tie_word_embeddings")
-    config.ignore("final_w_init_variance_scale", "head_dim", "layers_block_type")
+    config.ignore("final_w_init_variance_scale", "layers_block_type", "embeddings_scale_by_sqrt_dim")
     kinds = mixer_kinds(config, config.integer("num_hidden_layers"))
     return Architecture(
         model_type=config.model_type,
