@@ -112,7 +112,7 @@ def test_original_mamba_keys_round_the_vocabulary_up() -> None:
 
 
 def test_minimax_takes_its_first_name_and_list() -> None:
-    sizes = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "vocab_size": 100}
+    sizes = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 8, "vocab_size": 100}
     old = build({**sizes, "model_type": "minimax_text_01", "attn_type_list": [0, 0, 0, 1]})
     kinds = ["linear_attention"] * 3 + ["full_attention"]
     assert old.layers == build({**sizes, "model_type": "minimax", "layer_types": kinds}).layers
