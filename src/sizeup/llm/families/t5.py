@@ -25,16 +25,8 @@ def build(config: Config) -> Architecture:
     hidden, vocabulary = config.integer("d_model"), config.integer("vocab_size")
     config.ignore("n_positions", "relative_attention_max_distance", "output_past", "num_decoder_layers", "head_dim")
     tied = config.flag("tie_word_embeddings", default=True)
-    encoder = _layers(config, hidden, "encoder")
     if published_class(config).endswith("EncoderModel"):
-        return _encoder_alone(config, hidden, vocabulary, encoder)
-    tower = Tower(
-        name="encoder",
-        tensors=(
-            *(t for layer, count in _counted(encoder) for t in stacked([layer], layers=count, prefix="encoder.block.")),
-            *norm("encoder.final_layer_norm", hidden, part="tower"),
-        ),
-    )
+        return _encoder_alone(config, hidden, vocabulary, _layers(config, hidden, "encoder"))
     return Architecture(
         model_type=config.model_type,
         hidden_size=hidden,
@@ -43,8 +35,22 @@ def build(config: Config) -> Architecture:
         layers=_layers(config, hidden, "decoder"),
         head=(*norm("decoder.final_layer_norm", hidden), *head(hidden, vocabulary, tied=tied)),
         tied_embeddings=tied,
-        towers=(tower,),
+        towers=(encoder_tower(config),),
         assumptions=(UNKNOWN_LENGTH,) if tied else (OWN_HEAD, UNKNOWN_LENGTH),
+    )
+
+
+def encoder_tower(config: Config, *, prefix: str = "encoder", words: bool = False) -> Tower:
+    """Return the encoder, with its word table where nothing else holds it."""
+    hidden = config.integer("d_model")
+    layers = _counted(_layers(config, hidden, "encoder"))
+    return Tower(
+        name=prefix,
+        tensors=(
+            *(table(f"{prefix}.shared", config.integer("vocab_size"), hidden, part="tower") if words else ()),
+            *(t for layer, count in layers for t in stacked([layer], layers=count, prefix=f"{prefix}.block.")),
+            *norm(f"{prefix}.final_layer_norm", hidden, part="tower"),
+        ),
     )
 
 

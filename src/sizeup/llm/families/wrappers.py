@@ -52,6 +52,7 @@ WRAPPERS: Mapping[str, Wrapper] = {
     "gemma4_unified": Wrapper(project=join.gemma4, sections=("vision_config", "audio_config"), optional=True),
     "phi4_multimodal": Wrapper(project=join.phi4, sections=("vision_config", "audio_config"), flat_text="phi3"),
     "dots3_note": Wrapper(project=join.nothing, sections=("vision_config", "audio_config"), causal_is_text=True),
+    "emu3": Wrapper(project=join.nothing, sections=("vq_config",), causal_is_text=True),
     "shieldgemma2": Wrapper(project=join.gemma3, tied_by="either"),
     "paligemma": Wrapper(project=join.paligemma),
     "llama4": Wrapper(project=join.llama4, causal_is_text=True),

@@ -304,10 +304,11 @@ def moss(config: Config, hidden: int) -> Tensors:
 def gemma4(config: Config, hidden: int) -> Tensors:
     """Return one matrix for each kind of input that the configuration has."""
     tensors: Tensors = ()
-    for kind, key in (("vision", "hidden_size"), ("audio", "output_proj_dims")):
+    unified = config.model_type == "gemma4_unified"
+    keys = ("output_proj_dims", "audio_embed_dim") if unified else ("hidden_size", "output_proj_dims")
+    for kind, key in zip(("vision", "audio"), keys, strict=True):
         if config.get(f"{kind}_config") is not None:
-            section = config.section(f"{kind}_config")
-            width = section.integer("output_proj_dims" if section.model_type.startswith("gemma4_unified") else key)
+            width = config.section(f"{kind}_config").integer(key)
             tensors += tower_linear(f"embed_{kind}.embedding_projection", hidden, width, bias=False)
     return tensors
 
