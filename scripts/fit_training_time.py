@@ -31,14 +31,17 @@ OUTPUT = Path(__file__).parents[1] / "src/sizeup/fitted/training_time.json"
 # start, lower bound, upper bound, spread of the prior belief (in the coefficient's own unit)
 BOUNDS: dict[str, tuple[float, float, float]] = {
     "sustained": (0.9, 0.6, 1.0),
-    "experts": (0.9, 0.3, 1.5),
+    "eight_bit": (1.2, 0.8, 1.6),
+    "experts": (0.8, 0.4, 1.0),
     "attention": (0.9, 0.4, 1.2),
+    "portable_attention": (0.65, 0.4, 1.0),
     "streaming_eager": (1.5, 0.5, 5.0),
     "streaming_fused": (0.8, 0.3, 3.0),
     "casts": (1.0, 0.0, 3.0),
     "host_seconds": (5e-6, 1e-6, 4e-5),
     "hidden_data": (0.8, 0.0, 1.0),
     "hidden_tensor": (0.5, 0.0, 1.0),
+    "hidden_experts": (0.3, 0.0, 0.9),
     "contention": (0.1, 0.0, 0.5),
     "network": (0.8, 0.2, 1.3),
     "straggle": (0.01, 0.0, 0.04),

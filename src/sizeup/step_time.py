@@ -18,6 +18,8 @@ from sizeup.physics.training_work import StepWork, step_work
 from sizeup.plan.schedules import schedule
 from sizeup.plan.training import TrainingPlan
 
+MODERN_YEAR = 2022
+"""First year of cards with asynchronous tensor cores (Hopper), which attention kernels must be written for."""
 EIGHT_BIT = ("fp8", "mxfp8", "nvfp4")
 GRADIENT_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0}
 # read weight, two moments and gradient, write weight and moments in fp32, write the 16-bit copy
@@ -49,7 +51,8 @@ def traits_of(plan: TrainingPlan) -> Traits:
     found = schedule(plan.framework)
     return Traits(
         fused=max(found.fused, float(plan.compile)), overlaps_data=found.overlaps_data,
-        overlaps_tensor=max(found.overlaps_tensor, float(plan.async_tp)), graphs=found.graphs,
+        overlaps_tensor=max(found.overlaps_tensor, float(plan.async_tp)), overlaps_experts=found.overlaps_experts,
+        native_attention=found.native_attention, graphs=found.graphs,
     )  # fmt: skip
 
 
@@ -108,8 +111,7 @@ def hardware_of(cluster: Cluster, compute_dtype: str) -> Hardware:
     return Hardware(
         peak=curves.peak(dtype), wide_peak=curves.peak("bf16"), bandwidth=curves.bandwidth(),
         gemm=curves.gemm(dtype), wide_gemm=curves.gemm("bf16"),
-        experts=curves.experts("fp8-block" if dtype in ("fp8", "mxfp8") else dtype),
-        attention=curves.prefill_attention("bf16"), streaming=curves.streaming(),
+        attention=curves.prefill_attention("bf16"), modern=cluster.gpu.year >= MODERN_YEAR, streaming=curves.streaming(),
         inside=curves.inside(gpus=node.gpus).link if joined else none,
         exchange=curves.inside("all_to_all", gpus=node.gpus).link if joined else none,
         between=none if cluster.gpus <= domain else curves.between(

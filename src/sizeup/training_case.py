@@ -27,7 +27,17 @@ def case_cluster(row: Mapping[str, str]) -> Cluster:
 
 def case_plan(row: Mapping[str, str]) -> TrainingPlan:
     """Return the plan of a row, under the framework's own name."""
-    return replace(training_plan(row), framework=row["framework"])
+    plan = replace(training_plan(row), framework=row["framework"])
+    return plan if row.get("micro_batch") else _usual_micro_batch(plan)
+
+
+def _usual_micro_batch(plan: TrainingPlan) -> TrainingPlan:
+    """Return the plan with the micro-batch people choose: as large as 4 while the pipeline bubble stays below 1/8."""
+    each = plan.global_batch // plan.layout.dp
+    fits = [b for b in (4, 2, 1) if each % b == 0 and each // b >= 8 * (plan.layout.pp - 1)]
+    size = fits[0] if fits else 1
+    kept = tuple(text for text in plan.assumptions if not text.startswith("micro_batch"))
+    return replace(plan, micro_batch=size, assumptions=(*kept, f"micro_batch: {size} (a bubble below 1/8, at most 4)"))
 
 
 def case_step(case: Case) -> tuple[StepWork, StepPlan, RawTimes, Traits, TrainingPlan]:

@@ -68,13 +68,13 @@ def _records() -> dict[str, list[dict[str, Any]]]:
 
 
 def _likeness(gpu: Gpu, other: Gpu) -> float:
-    """Return how far apart two cards are: the log ratio of their bandwidths and of their 16-bit peaks."""
-    distance = abs(math.log(gpu.memory_bandwidth_bytes_per_second / other.memory_bandwidth_bytes_per_second))
-    for dtype in ("bf16", "fp16"):
-        mine, theirs = gpu.peak_flops_per_second.get(dtype), other.peak_flops_per_second.get(dtype)
-        if mine and theirs:
-            return distance + abs(math.log(mine / theirs))
-    return distance
+    """Return how far apart two cards are: the log ratio of their bandwidths, and the largest one of their peaks."""
+    shared = [
+        d for d in gpu.peak_flops_per_second if other.peak_flops_per_second.get(d) and gpu.peak_flops_per_second[d]
+    ]
+    ratios = (abs(math.log(gpu.peak_flops_per_second[d] / other.peak_flops_per_second[d])) for d in shared)
+    bandwidths = abs(math.log(gpu.memory_bandwidth_bytes_per_second / other.memory_bandwidth_bytes_per_second))
+    return bandwidths + max(ratios, default=0.0)
 
 
 def _nearest(gpu: Gpu, records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from sizeup.physics import collectives as net
 from sizeup.physics.collectives import Link
-from sizeup.physics.kernels import Curve, experts_seconds, matmul_seconds, prefill_attention_seconds
+from sizeup.physics.kernels import Curve, matmul_seconds, occupancy, prefill_attention_seconds, roofline_seconds
 from sizeup.physics.numeric import Column, ceil_div, logarithm, maximum, minimum, power, where
 from sizeup.physics.training_work import Product, StepWork
 
@@ -69,8 +69,8 @@ class Hardware:
     bandwidth: float
     gemm: Curve
     wide_gemm: Curve
-    experts: Curve
     attention: Curve
+    modern: bool
     streaming: Curve
     inside: Link
     exchange: Link
@@ -85,6 +85,8 @@ class Traits:
     fused: float = 0.0
     overlaps_data: float = 1.0
     overlaps_tensor: float = 0.0
+    overlaps_experts: float = 0.0
+    native_attention: float = 1.0
     graphs: float = 0.0
 
 
@@ -94,25 +96,31 @@ class Coefficients:
 
     Attributes:
         sustained: share of a kernel's measured speed that hours of training keep (clocks under power limits).
-        experts: the same for grouped products of experts, and attention backward and forward passes.
-        attention: the same for fused attention.
+        eight_bit: the same for products in 8 bits or fewer, whose kernels were measured in inference engines.
+        experts: share of the speed of one large product that grouped products of experts reach, times ``sustained``.
+        attention: as ``sustained``, for fused attention; portable_attention: what is left of it on cards from 2022 on
+            where the kernels were written for the generation before.
         streaming_eager, streaming_fused: times that the counted bytes of small kernels really move.
         host_seconds: host time per kernel launch [s].
-        hidden_data, hidden_tensor: share of the compute beside it under which communication can hide.
+        hidden_data: share of the compute beside it under which gathering and reducing can hide.
+        hidden_tensor, hidden_experts: share of the exchange that a framework with overlap hides.
         contention: slowdown of compute while communication runs beside it.
         network: share of the measured inter-node bandwidth that training reaches.
         straggle: added share of the step for each doubling of the ranks.
     """
 
     sustained: float = 0.9
-    experts: float = 0.9
+    eight_bit: float = 1.2
+    experts: float = 0.8
     attention: float = 0.9
+    portable_attention: float = 0.7
     streaming_eager: float = 1.5
     streaming_fused: float = 0.8
     casts: float = 1.0
     host_seconds: float = 5e-6
     hidden_data: float = 0.8
     hidden_tensor: float = 0.5
+    hidden_experts: float = 0.3
     contention: float = 0.1
     network: float = 0.8
     straggle: float = 0.01
@@ -198,24 +206,36 @@ def eager_attention_times(work: StepWork, plan: StepPlan, hardware: Hardware) ->
     return forward, backward
 
 
+def grouped_seconds(rows: Column, n: Column, k: Column, groups: Column, plan: StepPlan, hardware: Hardware) -> Column:
+    """Return the time of ``groups`` products of (rows x k) by (k x n) in one kernel, tiles of all groups side by side.
+
+    Each group rounds its rows up to whole tiles of 128.
+    """
+    tile = 128
+    width = 1.0 if plan.eight_bit else 2.0
+    curve = hardware.gemm if plan.eight_bit else hardware.wide_gemm
+    padded = ceil_div(rows, tile) * tile
+    busy = occupancy(groups * padded / tile * ceil_div(n, tile), k, fill=curve.fill) * k / (k + curve.depth)
+    moved = groups * (n * k * width + rows * k * width + 2 * rows * n)
+    return roofline_seconds(
+        flops=2 * groups * padded * n * k, moved_bytes=moved, bandwidth=hardware.bandwidth, curve=curve, busy=busy,
+        peak=hardware.peak if plan.eight_bit else hardware.wide_peak,
+    )  # fmt: skip
+
+
 def expert_times(work: StepWork, tokens: Column, plan: StepPlan, hardware: Hardware) -> tuple[Column, Column]:
     """Return the forward and backward seconds of the routed experts on one rank, routing being even.
 
     The ``tp`` ranks of a group split their tokens; ``ep x etp`` ranks pool theirs and share the experts.
     """
     forward: Column = 0.0
-    width = 1.0 if plan.eight_bit else 2.0
-    peak = hardware.peak if plan.eight_bit else hardware.wide_peak
     for group in work.experts:
         local = group.experts / plan.ep
-        # tokens of all ranks of the group, each reaching top_k / ep of the local experts
-        seen = tokens * plan.ep * plan.etp / plan.tp
-        seconds = experts_seconds(
-            tokens=seen, hidden=group.hidden, intermediate=group.intermediate / plan.etp, experts=local,
-            top_k=group.top_k / plan.ep, peak=peak, bandwidth=hardware.bandwidth, curve=hardware.experts,
-            weight_bytes_per_value=width, input_bytes_per_value=width, matrices=group.matrices,
-        )  # fmt: skip
-        forward = forward + group.count * seconds
+        rows = tokens * plan.ep * plan.etp / plan.tp * group.top_k / group.experts
+        inner = group.intermediate / plan.etp
+        wide = grouped_seconds(rows, (group.matrices - 1) * inner, group.hidden, local, plan, hardware)
+        down = grouped_seconds(rows, group.hidden, inner, local, plan, hardware)
+        forward = forward + group.count * (wide + down)
     return forward, (1 if plan.frozen else 2) * forward
 
 
@@ -273,11 +293,38 @@ def _short_ring(link: Link, near: Column, ranks: Column) -> Link:
     )  # fmt: skip
 
 
+def distinct(places: Column, draws: Column) -> Column:
+    """Return how many of ``places`` are reached by ``draws`` even draws.
+
+    >>> distinct(8, 1)
+    1.0
+
+    Source: expectation over independent uniform draws, n (1 - (1 - 1/n)^k)
+    """
+    return places * (1 - (1 - 1 / places) ** draws)
+
+
 def exchange_traffic(*, message_bytes: Column, ranks: Column, stride: Column, hardware: Hardware) -> Traffic:
     """Return the time of an all-to-all: the share of the data that leaves the domain passes each card's network."""
     near = members_inside(ranks, stride, hardware.domain)
     inside = net.all_to_all_seconds(message_bytes=message_bytes, ranks=ranks, link=hardware.exchange)
     outside = message_bytes * (ranks - near) / ranks / hardware.between.bytes_per_second
+    return Traffic(inside, where(near < ranks, outside + hardware.between.latency_seconds, 0.0))
+
+
+def dispatch_traffic(
+    *, token_bytes: Column, top_k: Column, ranks: Column, stride: Column, hardware: Hardware
+) -> Traffic:
+    """Return the time of sending every token to its experts: once to each rank, and once over the network to each node.
+
+    Source: [deepseek_v3] section 3.2.2
+    """
+    near = members_inside(ranks, stride, hardware.domain)
+    nodes = ranks / near
+    inside = net.all_to_all_seconds(
+        message_bytes=token_bytes * distinct(ranks * 1.0, top_k), ranks=ranks, link=hardware.exchange
+    )
+    outside = token_bytes * distinct(nodes, top_k) * (nodes - 1) / nodes / hardware.between.bytes_per_second
     return Traffic(inside, where(near < ranks, outside + hardware.between.latency_seconds, 0.0))
 
 
@@ -307,8 +354,9 @@ class RawTimes:
     casts_backward: Column
     head_products: Column
     head_streaming: Column
-    accumulate: Column
     kernels: Column
+    eight_bit: float
+    modern: float
     tensor: Traffic
     context: Traffic
     expert_exchange: Traffic
@@ -368,8 +416,8 @@ def raw_times(work: StepWork, plan: StepPlan, hardware: Hardware) -> RawTimes:
         attention_forward=attention_forward, attention_backward=attention_backward,
         streaming_forward=2 * tokens * values / move + expanded,
         casts_forward=cast_forward / move, casts_backward=cast_backward / move,
-        head_products=head_products, head_streaming=head_streaming, accumulate=0.0,
-        kernels=work.kernels * where(plan.tp > 0, 1, 1),
+        head_products=head_products, head_streaming=head_streaming, kernels=work.kernels,
+        eight_bit=float(plan.eight_bit), modern=float(hardware.modern),
         optimizer=_optimizer_seconds(work, plan, move),
         **_traffic(work, tokens, plan, hardware),
     )  # fmt: skip
@@ -431,19 +479,20 @@ def _traffic(work: StepWork, tokens: Column, plan: StepPlan, hardware: Hardware)
             net.all_gather_seconds, message_bytes=kv * plan.cp, ranks=plan.cp, stride=plan.tp, hardware=hardware
         )
     )
-    routed = sum(e.top_k * e.count * e.hidden for e in work.experts)
-    layers = max(1, sum(e.count for e in work.experts))
     share = where(plan.sequence_parallel > 0, plan.tp, 1)
-    exchange = exchange_traffic(
-        message_bytes=2 * tokens * routed / layers / share * minimum(1, plan.ep), ranks=plan.ep, stride=1,
-        hardware=hardware,
-    )  # fmt: skip
+    exchange = Traffic()
+    for group in work.experts:
+        one_way = dispatch_traffic(
+            token_bytes=2 * tokens * group.hidden / share, top_k=group.top_k, ranks=plan.ep, stride=1,
+            hardware=hardware,
+        )  # fmt: skip
+        exchange = exchange + one_way.times(2 * group.count)
     stride = plan.tp * plan.cp * plan.dp
     stage = send_traffic(message_bytes=stream / plan.tp, stride=stride, hardware=hardware)
     return {
         "tensor": reduce.times(work.reductions),
         "context": context,
-        "expert_exchange": exchange.times(2 * layers),
+        "expert_exchange": exchange,
         "stage": stage,
         **_data_traffic(work, plan, hardware),
     }
@@ -528,9 +577,11 @@ def step_parts(
     """
     c = coefficients
     small = c.streaming_eager + traits.fused * (c.streaming_fused - c.streaming_eager)
-    matmul_forward = raw.products_forward / c.sustained + raw.experts_forward / c.experts
-    matmul_backward = raw.products_backward / c.sustained + raw.experts_backward / c.experts
-    attention_forward, attention_backward = raw.attention_forward / c.attention, raw.attention_backward / c.attention
+    keeps = c.sustained + raw.eight_bit * (c.eight_bit - c.sustained)
+    matmul_forward = raw.products_forward / keeps + raw.experts_forward / (c.experts * keeps)
+    matmul_backward = raw.products_backward / keeps + raw.experts_backward / (c.experts * keeps)
+    attends = c.attention * (1 - raw.modern * (1 - traits.native_attention) * (1 - c.portable_attention))
+    attention_forward, attention_backward = raw.attention_forward / attends, raw.attention_backward / attends
     memory_forward = raw.streaming_forward * small + raw.casts_forward * c.casts
     memory_backward = 2 * raw.streaming_forward * small + raw.casts_backward * c.casts
     half = 0.5
@@ -557,6 +608,7 @@ def step_parts(
     context = depth * raw.context.seconds(c.network) * (3 if plan.cp_all_to_all else 2)
     exposed_context = context if plan.cp_all_to_all else maximum(0.0, context - c.hidden_data * attention)
     expert = depth * raw.expert_exchange.seconds(c.network) * (2 + plan.recompute_full)
+    expert = expert * (1 - traits.overlaps_experts * c.hidden_experts)
     send = where(plan.pp > 1, 2 * plan.vpp * raw.stage.seconds(c.network), 0.0)
     slow = busy + host + tensor + exposed_context + expert + send
     data, beside = _exposed_data(raw, plan, traits, c, slow * plan.micro_batches, slow)

@@ -19,6 +19,8 @@ class Schedule:
     fused: float
     overlaps_data: float
     overlaps_tensor: float
+    overlaps_experts: float
+    native_attention: float
     graphs: float
     sources: tuple[str, ...]
     known: bool = True
