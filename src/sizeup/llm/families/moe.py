@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sizeup.llm.architecture import Architecture, Block, Layer, layer_of
 from sizeup.llm.blocks import head, norm, table
-from sizeup.llm.config import Config
+from sizeup.llm.config import Config, class_defaults
 from sizeup.llm.families.common import repeated
 from sizeup.llm.families.dense import scaled_norm, switched
 from sizeup.llm.families.experts import dense_block, mixture_block, remarks
@@ -25,6 +25,9 @@ def build(config: Config) -> Architecture:
 def build_with(config: Config, traits: Mixture) -> Architecture:
     """Return a mixture of experts with given traits."""
     config.assume(traits.defaults)
+    if config.model_type == "minimax_m3":
+        config.assume(class_defaults()["minimax_m3_vl_text"]["defaults"])
+        config.ignore("num_mtp_modules", "num_nextn_predict_layers", "qk_norm_type", "moe_intermediate_size")
     config.ignore(*traits.ignored)
     hidden, vocabulary = config.integer("hidden_size"), config.integer("vocab_size")
     tied, bias = config.flag("tie_word_embeddings"), switched(config, traits.head_bias)

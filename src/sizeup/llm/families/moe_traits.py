@@ -194,3 +194,5 @@ MIXTURES: dict[str, Mixture] = {
     ),
 }
 """Every mixture with ordinary attention."""
+MIXTURES["minimax_m3"] = MIXTURES["minimax_m3_vl_text"]
+"""MiniMax-M3 as its language-model file calls it: what transformers has inside of the wrapper."""
