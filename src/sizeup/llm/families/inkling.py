@@ -171,7 +171,7 @@ def _attention(config: Config, dims: Dims) -> Block:
 
 
 def _widths(config: Config) -> tuple[int, int]:
-    """Return the widths of a dense MLP and of an expert; with ``dense_intermediate_size`` the plain key is the latter."""
+    """Return the widths of a dense MLP and of an expert, which has the plain key beside ``dense_intermediate_size``."""
     dense, plain = config.optional_integer("dense_intermediate_size"), config.integer("intermediate_size")
     return (plain, config.integer("moe_intermediate_size")) if dense is None else (dense, plain)
 

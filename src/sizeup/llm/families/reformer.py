@@ -86,7 +86,8 @@ def _attention(config: Config, kind: str, kinds: set[str], hidden: int) -> Block
 
 
 def _caches(config: Config, kind: str, kinds: set[str], heads: int, hidden: int) -> tuple[Cache, ...]:
-    states = TokenCache(name="hidden_states", heads=1, key_dim=hidden, value_dim=0)
+    stored = "fp32" if config.flag("axial_pos_embds") else None  # axial tables are float32 whatever the model is
+    states = TokenCache(name="hidden_states", heads=1, key_dim=hidden, value_dim=0, dtype=stored)
     if kind == "local":
         return (states,)
     chunks = [config.integer(f"{name}_attn_chunk_length") for name in sorted(kinds)]
