@@ -1,11 +1,10 @@
-"""Predict the time of one measured training case: what evidence and fitting call."""
+"""Predict one measured training case, time and memory: what evidence and fitting call."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sizeup.errors import UserError
 from sizeup.evidence.cases import Case
 from sizeup.evidence.validate import Predicted
 from sizeup.machine import Cluster, cluster_of, find_gpu, node_of
@@ -14,6 +13,8 @@ from sizeup.physics.training_work import StepWork
 from sizeup.plan.from_case import training_plan
 from sizeup.plan.training import TrainingPlan
 from sizeup.step_time import coefficients, hardware_of, step_plan, traits_of, work_of
+from sizeup.training_memory_case import predict_memory
+from sizeup.units import GIB
 
 
 def case_cluster(row: Mapping[str, str]) -> Cluster:
@@ -50,16 +51,25 @@ def case_step(case: Case) -> tuple[StepWork, StepPlan, RawTimes, Traits, Trainin
 
 
 def predict(case: Case, *, left_out: str | None) -> Predicted:
-    """Return the predicted time (and memory) of a case, with coefficients learned without a group when asked to."""
-    values: dict[tuple[str, str], float] = {}
-    assumptions: tuple[str, ...] = ()
-    try:
-        work, steps, raw, traits, plan = case_step(case)
-        seconds = step_parts(raw, work, steps, traits=traits, coefficients=coefficients(left_out)).seconds()
-        tokens = plan.sequence_length * plan.global_batch
-        values["step_seconds", ""] = seconds
-        values["tokens_per_second_per_gpu", ""] = tokens / seconds / plan.layout.gpus
-        assumptions = plan.assumptions
-    except UserError as error:
-        return Predicted(skipped=str(error))
-    return Predicted(values=values, assumptions=assumptions)
+    """Return the predicted time and memory of a case, with coefficients learned without a group when asked to."""
+    plan = case_plan(case.row)
+    values = _memory(case, left_out) if _asks_memory(case.row) else {}
+    if not case.row.get("step_seconds") and not case.row.get("tokens_per_second_per_gpu"):
+        return Predicted(values=values, assumptions=plan.assumptions)
+    work, steps, raw, traits, plan = case_step(case)
+    seconds = step_parts(raw, work, steps, traits=traits, coefficients=coefficients(left_out)).seconds()
+    values["step_seconds", ""] = seconds
+    values["tokens_per_second_per_gpu", ""] = plan.sequence_length * plan.global_batch / seconds / plan.layout.gpus
+    return Predicted(values=values, assumptions=plan.assumptions)
+
+
+def _asks_memory(row: Mapping[str, str]) -> bool:
+    return bool(row.get("mem_gib") or row.get("oom"))
+
+
+def _memory(case: Case, left_out: str | None) -> dict[tuple[str, str], float]:
+    """Return the peak by meter [GiB] and the probability of running out of memory."""
+    gpu = find_gpu(case.row["gpu"])
+    meters, chance, _ = predict_memory(case.row, case.architecture(), gpu, left_out=left_out)
+    peaks = {("mem_gib", name): value / GIB for name, value in meters.items()}
+    return {**peaks, ("oom", ""): chance}
