@@ -15,6 +15,9 @@ from sizeup.physics.numeric import Column
 WEIGHT_ONLY = frozenset({"linear_input", "product", "expert_input", "expert_product", "norm_normalized"})
 """Tensors that only a weight's gradient needs: a frozen weight does not keep them."""
 
+DROPOUT = ("residual_mask", "score_mask", "dropped_scores")
+"""What dropout leaves. Models with RMSNorm are trained without it."""
+
 _HIDDEN_READERS = frozenset({"query", "key", "value", "qkv", "query_down", "latent_down"})
 _MLP_PARTS = frozenset({"mlp", "shared_experts"})
 
@@ -38,7 +41,8 @@ class Shares:
     """Amounts for one token, by what divides them (bytes, or elements before a dtype is known).
 
     ``sequence`` is whole on every tensor-parallel rank unless sequence parallelism splits it; ``tensor`` is always
-    divided; ``scores`` is for each visible token; ``expert_*`` belong to the copies of a token that experts work on.
+    divided; ``scores`` is for each visible token; ``expert_*`` belong to the copies of a token that experts work on;
+    ``whole`` is never divided (a gathered sequence).
     """
 
     sequence: float = 0
@@ -46,6 +50,7 @@ class Shares:
     scores: float = 0
     expert_sequence: float = 0
     expert_tensor: float = 0
+    whole: float = 0
 
     def __add__(self, other: Shares) -> Shares:
         return Shares(
@@ -54,14 +59,15 @@ class Shares:
             self.scores + other.scores,
             self.expert_sequence + other.expert_sequence,
             self.expert_tensor + other.expert_tensor,
+            self.whole + other.whole,
         )
 
     def __mul__(self, factor: float) -> Shares:
         return Shares(*(factor * value for value in self.values()))
 
-    def values(self) -> tuple[float, float, float, float, float]:
+    def values(self) -> tuple[float, ...]:
         """Return the amounts in the order of the fields."""
-        return self.sequence, self.tensor, self.scores, self.expert_sequence, self.expert_tensor
+        return self.sequence, self.tensor, self.scores, self.expert_sequence, self.expert_tensor, self.whole
 
     def on_rank(self, split: Split) -> Column:
         """Return the total of one micro-batch on one rank.
@@ -72,7 +78,14 @@ class Shares:
 
 
 def amount_on_rank(
-    sequence: Column, tensor: Column, scores: Column, expert_sequence: Column, expert_tensor: Column, *, split: Split
+    sequence: Column,
+    tensor: Column,
+    scores: Column,
+    expert_sequence: Column,
+    expert_tensor: Column,
+    whole: Column,
+    *,
+    split: Split,
 ) -> Column:
     """Return what one rank holds of amounts per token; each may be a column.
 
@@ -81,7 +94,7 @@ def amount_on_rank(
     Source: [korthikanti2022] section 4.2
     """
     divided = (tensor + scores * split.visible + expert_tensor + expert_sequence * split.etp) / split.tp
-    return split.tokens * (sequence / split.sequence_ways + divided)
+    return split.tokens * (sequence / split.sequence_ways + divided + whole)
 
 
 def layer_tensors(layer: Layer, *, hidden_size: int, expands_kv: bool = False) -> dict[str, Shares]:
@@ -97,7 +110,14 @@ def layer_tensors(layer: Layer, *, hidden_size: int, expands_kv: bool = False) -
     found.update(_experts(weights, hidden_size))
     inner = sum(t.shape[0] for t in weights if t.use == "ssm_in") + sum(_inputs(t) for t in weights if t.use == "ssm_out")
     found["recurrent"] = Shares(tensor=inner)
+    if not _shifted(layer.tensors, hidden_size):
+        found.update(dict.fromkeys(DROPOUT, Shares()))
     return found
+
+
+def _shifted(tensors: tuple[Tensor, ...], hidden: int) -> bool:
+    """Whether the stream's norms have a shift: LayerNorm, as in the models that were trained with dropout."""
+    return any(t.kind == "bias" and t.use == "norm" and t.shape == (hidden,) for t in tensors)
 
 
 def _inputs(tensor: Tensor) -> int:
@@ -123,10 +143,9 @@ def _norms(tensors: tuple[Tensor, ...], mixers: tuple[Mixer, ...], hidden: int) 
     norms = [t for t in tensors if t.kind == "norm"]
     stream = hidden * sum(t.copies for t in norms if t.shape == (hidden,) and not _is_head_norm(t))
     latents = sum(t.shape[0] for t in norms if t.shape != (hidden,) and not _is_head_norm(t))
-    shifted = any(t.kind == "bias" and t.use == "norm" and t.shape == (hidden,) for t in tensors)
     mixer = next((m for m in mixers if m.kind == "attention"), None)
     heads = (mixer.heads + mixer.kv_heads) * mixer.key_dim if mixer and any(_is_head_norm(t) for t in norms) else 0
-    root_mean_square = 0 if shifted else stream
+    root_mean_square = 0 if _shifted(tensors, hidden) else stream
     return {
         "layer_norm_input": Shares(sequence=stream - root_mean_square),
         "norm_input": Shares(sequence=root_mean_square),
@@ -204,7 +223,9 @@ def backward_bytes(tensors: Mapping[str, Shares], *, value_bytes: float, score_b
     attention (of queries, keys, values, output, and of the scores where they exist), beside the stream's gradient
     in and out.
     """
-    two_streams = tensors["block_input"] * 2
+    # the stream's gradient in and out; under sequence parallelism both are gathered while a block works on them
+    stream = tensors["block_input"].sequence
+    two_streams = Shares(whole=2 * stream)
     mlp = _sum(tensors, ("gate_up", "product", "expert_gate_up", "expert_product", "expert_input"))
     attention = _sum(tensors, ("query", "key", "value", "attention_output"))
     widest = mlp if sum(mlp.values()) >= sum(attention.values()) else attention

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sizeup.machine.gpus import Gpu
 from sizeup.physics.numeric import Column, where
-from sizeup.physics.training_ranks import Columns, Moment
+from sizeup.physics.training_ranks import IDLE, Columns, Moment
 
 STEADY_PARTS = frozenset(
     {"weights", "master weights", "optimizer states", "adapters", "quantized weight copies", "pipeline buffers"}
@@ -24,6 +24,7 @@ class Coefficients:
     Attributes:
         fragmentation: bytes of the pool that lie unused for each live byte that comes and goes.
         compiled_fragmentation: the same where torch.compile plans the buffers of each layer.
+        idle: share of large blocks of other moments (late gradients, flat fp32 gradients) that stay in the pool.
         channel_bytes: buffers of one communicator on one rank [bytes].
         context_bytes: CUDA context with its modules and libraries [bytes].
         device_spread: standard deviation of log(measured / predicted) of the device meter.
@@ -31,18 +32,22 @@ class Coefficients:
 
     fragmentation: float = 0.08
     compiled_fragmentation: float = 0.04
+    idle: float = 0.8
     channel_bytes: float = 0.25 * 2**30
     context_bytes: float = 0.6 * 2**30
     device_spread: float = 0.1
 
 
-def fragmented_bytes(moment: Moment, *, share: float) -> Column:
-    """Return what the caching allocator holds beyond live tensors [bytes]: a share of those that come and go."""
+def fragmented_bytes(moment: Moment, *, share: float, idle: float) -> Column:
+    """Return what the caching allocator holds beyond live tensors [bytes].
+
+    A share of the tensors that come and go, and the large blocks that other moments of the step need.
+    """
     moving: Column = 0
     for name, part in moment.items():
-        if name not in STEADY_PARTS:
+        if name not in STEADY_PARTS and name != IDLE:
             moving = moving + part
-    return moving * share
+    return moving * share + moment.get(IDLE, 0) * idle
 
 
 def workspace_bytes(gpu: Gpu) -> int:

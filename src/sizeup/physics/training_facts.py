@@ -101,6 +101,8 @@ class TrainingFacts:
     logit_backward_bytes: float
     logit_kept_bytes: float
     temporary_bytes: float
+    step_gradient_bytes: float
+    head_bytes: float
     eight_bit_copies: float
     quantized: bool
 
@@ -132,7 +134,7 @@ def training_facts(architecture: Architecture, plan: TrainingPlan) -> TrainingFa
         tensor_before=_before([f.weights.tensor for f in in_order]),
         expert_before=_before([f.weights.expert for f in in_order]),
         adapter_before=_before(_adapter_weights(in_order, plan.adapter)),
-        kept_before=tuple(_before([shares.values()[k] for shares in kept]) for k in range(5)),
+        kept_before=tuple(_before([shares.values()[k] for shares in kept]) for k in range(len(Shares().values()))),
         recomputes=plan.recompute != "none" or bool(plan.recompute_layers),
         **_recipe_bytes(in_order, plan, used, updates, embedding + head),
     )
@@ -170,8 +172,10 @@ def _layer_facts(layer: Layer, architecture: Architecture, plan: TrainingPlan, u
         "compiled": bool(plan.compile),
         "eight_bit": plan.precision.compute_dtype in EIGHT_BIT,
     }
-    whole = _scaled(used.kept(**setting, selective=False), plan)
-    chosen = _scaled(used.kept(**setting, selective=True), plan) if plan.recompute == "selective" else whole
+    if used.keeps_gathered_inputs:
+        tensors["linear_input"] = Shares(whole=tensors["linear_input"].sequence)
+    whole = _scaled(used.kept(**setting, selective=False), plan, used)
+    chosen = _scaled(used.kept(**setting, selective=True), plan, used) if plan.recompute == "selective" else whole
     adapters = _adapter_shares(layer, plan, used)
     value_bytes = _compute_bytes(plan)
     full = kept_bytes(tensors, {"block_input": value_bytes})
@@ -194,9 +198,11 @@ def _compute_bytes(plan: TrainingPlan) -> float:
     return DTYPE_BYTES[plan.precision.compute_dtype]
 
 
-def _scaled(bytes_kept: dict[str, float], plan: TrainingPlan) -> dict[str, float]:
+def _scaled(bytes_kept: dict[str, float], plan: TrainingPlan, used: Framework) -> dict[str, float]:
     """Drop what frozen weights do not need; fp32 training keeps 4 bytes where a mixed one keeps 2."""
-    kept = bytes_kept if plan.adapter is None else {k: v for k, v in bytes_kept.items() if k not in WEIGHT_ONLY}
+    adapter = plan.adapter
+    frozen = adapter is not None and not (adapter.base_quant and used.keeps_inputs_of_quantized)
+    kept = {k: v for k, v in bytes_kept.items() if k not in WEIGHT_ONLY} if frozen else bytes_kept
     if plan.precision.compute_dtype == "fp32":
         half = 2
         return {k: 4 if v == half else v for k, v in kept.items()}
@@ -252,7 +258,21 @@ def _adapter_shares(layer: Layer, plan: TrainingPlan, used: Framework) -> Shares
     if not copies:
         first = {("down" if t.use == "down" else t.part + str(t.use == "output")): t.shape[-1] for t in hit}
         inputs = list(first.values())
-    return Shares(sequence=value_bytes * (sum(inputs) + adapter.rank * len(hit)))
+    outputs = sum(t.shape[-2] for t in hit if t.use != "qkv") + sum(_targeted(t, targets) for t in hit if t.use == "qkv")
+    kept = value_bytes * (sum(inputs) + adapter.rank * len(hit)) + used.adapter_mask_bytes * sum(inputs)
+    return Shares(sequence=kept + used.adapter_output_bytes * outputs)
+
+
+def _targeted(tensor: Tensor, targets: frozenset[str]) -> float:
+    """Return the outputs of a fused query-key-value product that have adapters: all, or queries and values."""
+    # the key is one third of the outputs where queries and keys have equally many heads
+    return tensor.shape[-2] if "key" in targets else tensor.shape[-2] * 2 / 3
+
+
+def _head_bytes(used: Framework, plan: TrainingPlan) -> float:
+    """Return what the final norm and the head keep for each number of the stream [bytes]."""
+    kept = used.kept(attention=plan.attention, compiled=False, eight_bit=False, selective=False)
+    return max(kept.get("norm_upcast", 0) + kept.get("norm_normalized", 0), kept.get("norm_input", 0)) + _compute_bytes(plan)
 
 
 def _recipe_bytes(
@@ -271,14 +291,19 @@ def _recipe_bytes(
     trained = 4.0 if master == "fp32" else 2.0
     adapter = plan.adapter
     quant = adapter.base_quant if adapter else None
-    logits = used.logit_bytes[plan.loss]
     plain = plan.loss == "plain"
+    logits = used.logit_bytes[plan.loss]
+    if plain and plan.layout.tp > 1 and used.parallel_logit_bytes is not None:
+        logits = used.parallel_logit_bytes
+    low = precision.grad_dtype != "fp32"
     return {
         "compute_bytes": value_bytes,
         "resident_bytes": value_bytes if mixed else trained,
         "master_bytes": 4.0 if has_copy else 0.0,
         "state_bytes": state,
-        "gradient_bytes": DTYPE_BYTES[precision.grad_dtype],
+        "gradient_bytes": DTYPE_BYTES[precision.grad_dtype] + (0.0 if low else used.second_gradient_bytes),
+        "step_gradient_bytes": used.step_gradient_bytes if low else 0.0,
+        "head_bytes": _head_bytes(used, plan),
         "trains_all": adapter is None,
         "frozen_bytes": 0.0 if adapter is None else (BASE_BYTES[quant] if quant else value_bytes),
         "frozen_table_bytes": 0.0 if adapter is None else value_bytes,

@@ -10,7 +10,7 @@ from sizeup.machine.gpus import Gpu
 from sizeup.physics.meters import Coefficients, communicators, driver_bytes, fragmented_bytes, workspace_bytes
 from sizeup.physics.numeric import Column, maximum, where
 from sizeup.physics.training_facts import TrainingFacts, training_facts
-from sizeup.physics.training_ranks import Columns, Moment, allocated, moments
+from sizeup.physics.training_ranks import IDLE, Columns, Moment, allocated, moments
 from sizeup.plan.training import TrainingPlan
 
 ZERO_STAGES = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3, "fsdp": 3, "hsdp": 3}
@@ -92,7 +92,7 @@ def peak_bytes(
         for moment in moments(facts, columns, stage=stage).values():
             bytes_now = allocated(moment)
             live = maximum(live, bytes_now)
-            pool = maximum(pool, bytes_now + fragmented_bytes(moment, share=share))
+            pool = maximum(pool, bytes_now + fragmented_bytes(moment, share=share, idle=coefficients.idle))
     workspace = workspace_bytes(gpu)
     reserved = pool + workspace
     device = reserved + driver_bytes(columns, coefficients=coefficients)
@@ -129,8 +129,8 @@ def training_memory(
     ]
     share = fragmentation_share(known, compiled=bool(plan.compile))
     live = max(found, key=lambda item: allocated(item[2]))
-    pool = max(found, key=lambda item: allocated(item[2]) + fragmented_bytes(item[2], share=share))
-    reserved = _reserved(pool, gpu, share=share, plan=plan, stages=columns.pp)
+    pool = max(found, key=lambda item: allocated(item[2]) + fragmented_bytes(item[2], share=share, idle=known.idle))
+    reserved = _reserved(pool, gpu, share=share, idle=known.idle, plan=plan, stages=columns.pp)
     return TrainingMemory(
         allocated=_tree("allocated", live, gpu, plan=plan, stages=columns.pp),
         reserved=reserved,
@@ -144,6 +144,8 @@ def training_memory(
 def _parts(moment: Moment, gpu: Gpu) -> list[Estimate]:
     parts = []
     for name, value in moment.items():
+        if name == IDLE:
+            continue
         formula, sources = PART_FORMULAS.get(name, ("", ()))
         parts.append(leaf(name, float(value), "bytes", formula=formula, sources=sources))
     return [*parts, leaf("library workspace", workspace_bytes(gpu), "bytes", sources=("pytorch_cublas",))]
@@ -161,14 +163,14 @@ def _tree(name: str, item: tuple[int, str, Moment], gpu: Gpu, *, plan: TrainingP
 
 
 def _reserved(
-    item: tuple[int, str, Moment], gpu: Gpu, *, share: float, plan: TrainingPlan, stages: int
+    item: tuple[int, str, Moment], gpu: Gpu, *, share: float, idle: float, plan: TrainingPlan, stages: int
 ) -> Estimate:
     unused = leaf(
         "allocator fragmentation",
-        float(fragmented_bytes(item[2], share=share)),
+        float(fragmented_bytes(item[2], share=share, idle=idle)),
         "bytes",
-        formula="share x tensors that come and go",
-        inputs={"share": share},
+        formula="share x tensors that come and go + idle x large blocks of other moments",
+        inputs={"share": share, "idle": idle},
         sources=("fitted_training_memory",),
     )
     live = _tree("live tensors", item, gpu, plan=plan, stages=stages)

@@ -15,6 +15,9 @@ from sizeup.physics.training_facts import TrainingFacts
 Moment: TypeAlias = dict[str, Column]
 """Bytes by part at one moment."""
 
+IDLE = "idle blocks"
+"""Not live at a moment: large blocks of another moment of the step, which the allocator keeps for it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
@@ -211,6 +214,8 @@ def _gathered(facts: TrainingFacts, held: Held, columns: Columns, *, units: floa
     weights = units * _unit(facts, columns) + table
     if used.keeps_units_with_pipeline:
         weights = where(columns.pp > 1, held.total, weights)
+    if used.keeps_units_with_adapters and not facts.trains_all:
+        weights = held.total
     bytes_each = facts.compute_bytes if facts.trains_all else facts.frozen_bytes
     return where((columns.zero >= 3) & (columns.dp * columns.cp > 1), weights * bytes_each, 0)
 
@@ -218,7 +223,7 @@ def _gathered(facts: TrainingFacts, held: Held, columns: Columns, *, units: floa
 def _reducing(facts: TrainingFacts, held: Held, columns: Columns) -> Column:
     """Return the unsharded gradients of the unit that is being reduced, or of the whole stage in a pipeline."""
     used = facts.framework
-    if not facts.trains_all:
+    if not facts.trains_all and not used.keeps_units_with_adapters:
         return 0
     unit = _unit(facts, columns) * used.unit_gradient_bytes
     if used.keeps_units_with_pipeline:
@@ -285,22 +290,28 @@ def moments(facts: TrainingFacts, columns: Columns, *, stage: Column) -> dict[st
     last = stage == columns.pp - 1
     logits = where(last, _logits(facts, columns), 0)
     reducing = _reducing(facts, held, columns)
+    head = where(last, columns.split.tokens * facts.hidden_size * facts.head_bytes / columns.split.sequence_ways, 0)
+    flat = _flat_gradients(facts, held, columns)
+    unused = flat + gradients - early
     dequantized = max(f.widest_linear for f in facts.distinct) * facts.compute_bytes if facts.quantized else 0
     return {
         "loss": passing
         | {
-            "logits and loss": logits * facts.logit_peak_bytes,
+            "logits and loss": logits * facts.logit_peak_bytes + head,
+            IDLE: unused,
             "gathered weights": _gathered(facts, held, columns, units=1, head=True),
         },
         "head backward": passing
         | {
-            "logits and loss": logits * facts.logit_backward_bytes,
+            "logits and loss": logits * facts.logit_backward_bytes + head,
+            IDLE: unused,
             "gathered weights": _gathered(facts, held, columns, units=1, head=True),
             "weight gradients in flight": _placeholders(facts, columns, stage=stage, at_head=True),
         },
         "layer backward": passing
         | {
             "logits and loss": logits * facts.logit_kept_bytes,
+            IDLE: unused,
             "recomputed layer": recomputed,
             "working gradients": working,
             "dequantized weights": dequantized,
@@ -313,6 +324,7 @@ def moments(facts: TrainingFacts, columns: Columns, *, stage: Column) -> dict[st
             "working gradients": working,
             "gathered weights": _gathered(facts, held, columns, units=1, head=False),
             "weight gradients in flight": reducing + _table_gradient(facts, columns, stage=stage),
+            IDLE: flat,
         },
         "optimizer step": {**states, "gradients": gradients, "temporaries": _temporaries(facts, held, columns)},
     }
@@ -330,12 +342,20 @@ def _temporaries(facts: TrainingFacts, held: Held, columns: Columns) -> Column:
     if not facts.trains_all:
         return facts.adapter_before[-1] / columns.pp * facts.temporary_bytes
     updated = where(columns.zero >= 1, held.sharded(columns), held.total)
-    return updated * (facts.temporary_bytes + facts.framework.step_gradient_bytes)
+    return updated * (facts.temporary_bytes + facts.step_gradient_bytes)
+
+
+def _flat_gradients(facts: TrainingFacts, held: Held, columns: Columns) -> Column:
+    """Return the flat fp32 gradients that only the optimizer step has: one block too large to be made of others."""
+    if not facts.trains_all:
+        return 0
+    return where(columns.zero >= 1, held.sharded(columns), held.total) * facts.step_gradient_bytes
 
 
 def allocated(moment: Moment) -> Column:
     """Return the live bytes of a moment."""
     total: Column = 0
-    for part in moment.values():
-        total = total + part
+    for name, part in moment.items():
+        if name != IDLE:
+            total = total + part
     return total

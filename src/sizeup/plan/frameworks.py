@@ -27,12 +27,19 @@ class Framework:
         gradients: "buffer" (allocated once) or "transient" (appear during the backward pass).
         attention: implementation used when none is asked for.
         logit_bytes: bytes per logit at the worst moment of the loss, by implementation.
+        loss: implementation used when none is named.
+        parallel_logit_bytes: bytes per logit of the plain loss where tensor parallelism divides the vocabulary.
         logit_kept: bytes per logit that stay while the layers run backward.
         logit_backward: bytes per logit while the head runs backward; None: as ``logit_bytes``.
         expands_kv: keys and values are repeated to all heads before attention.
         temporary_copies: copies of the updated weights that an optimizer step makes (foreach kernels).
         unit_gradient_bytes: bytes per weight of a gathered unit while its gradients are reduced.
         keeps_units_with_pipeline: gathered units of a pipeline stage stay gathered for the whole step.
+        keeps_units_with_adapters: the same while adapters are trained, and whole units have gradients.
+        keeps_gathered_inputs: under sequence parallelism the gathered inputs of products are kept.
+        keeps_inputs_of_quantized: products with quantized frozen weights keep their input.
+        adapter_output_bytes, adapter_mask_bytes: kept per output of an adapter, and per input for its dropout.
+        second_gradient_bytes: 16-bit gradients that stay beside an fp32 buffer.
         weight_gradient_placeholders: empty 16-bit gradients beside the fp32 buffers that are really added to.
         stage_buffers: a pipeline stage keeps its output of every micro-batch in flight.
         bucket_elements: gradients gathered in one reduction.
@@ -48,12 +55,20 @@ class Framework:
     gradients: Literal["buffer", "transient"]
     attention: str
     logit_bytes: Mapping[str, float] = field(hash=False)
+    loss: str = "plain"
     logit_kept: float = 0.0
+    parallel_logit_bytes: float | None = None
     logit_backward: float | None = None
     expands_kv: bool = False
     temporary_copies: float = 0.0
     unit_gradient_bytes: float = 4.0
     keeps_units_with_pipeline: bool = False
+    keeps_units_with_adapters: bool = False
+    keeps_gathered_inputs: bool = False
+    keeps_inputs_of_quantized: bool = False
+    adapter_output_bytes: float = 0.0
+    adapter_mask_bytes: float = 0.0
+    second_gradient_bytes: float = 0.0
     weight_gradient_placeholders: bool = False
     stage_buffers: bool = False
     bucket_elements: int = 0

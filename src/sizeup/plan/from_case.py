@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sizeup.errors import UserError
-from sizeup.plan.frameworks import framework
+from sizeup.plan.frameworks import Framework, framework
 from sizeup.plan.training import Adapter, Layout, Precision, TrainingPlan
 
 
@@ -56,7 +56,7 @@ def training_plan(row: Mapping[str, str]) -> TrainingPlan:
         "global_batch": cells.number("global_batch", micro_batch * layout.dp),
         "optimizer": cells.word("optimizer", "adamw"),
         "attention": cells.word("attention", used.attention, f"the default of {used.name}"),
-        "loss": cells.word("loss", "plain", f"the default of {used.name}"),
+        "loss": _loss(cells, used),
         "compile": cells.row.get("compile") == "yes",
         "precision": _precision(cells, used.name, adapter=method in ("lora", "qlora")),
         "adapter": _adapter(cells) if method in ("lora", "qlora") else None,
@@ -75,6 +75,12 @@ def training_plan(row: Mapping[str, str]) -> TrainingPlan:
         assumptions=tuple(cells.assumed),
         **fields,
     )
+
+
+def _loss(cells: _Reader, used: Framework) -> str:
+    """Return the loss; torchtitan compiles it with the model from 2025 on."""
+    compiled = used.name == "torchtitan" and cells.row.get("compile") == "yes" and cells.row.get("year", "") >= "2025"
+    return cells.word("loss", "fused" if compiled else used.loss, f"the default of {used.name}")
 
 
 def _layout(cells: _Reader) -> Layout:
