@@ -9,7 +9,8 @@ from typing import Any
 
 from sizeup.files import read_text
 
-_LIKE = {"megatron-core": "megatron", "megatron-bridge": "nemo", "composer": "llm-foundry"}
+_LIKE = {"megatron-core": "megatron", "megatron-bridge": "nemo", "composer": "llm-foundry", "trl": "hf",
+         "transformers": "hf", "deepspeed": "hf-deepspeed"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,8 @@ class Schedule:
     overlaps_experts: float
     native_attention: float
     graphs: float
+    axes: tuple[str, ...]
+    shardings: tuple[str, ...]
     sources: tuple[str, ...]
     known: bool = True
 
@@ -37,5 +40,5 @@ def schedule(framework: str) -> Schedule:
     records = _records()
     name = _LIKE.get(framework, framework)
     record = records.get(name, records["generic"])
-    fields = {**record, "sources": tuple(record["sources"])}
+    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
     return Schedule(**fields, known=name in records)

@@ -1,0 +1,336 @@
+"""Every valid plan of a model on a cluster, pruned by memory and ranked by time: columns through the same formulas.
+
+A search enumerates layouts (tensor, pipeline with its chunks, context, expert and data parallelism), sharding,
+micro-batch and recomputation; :func:`evaluate` runs memory and time of all of them as NumPy columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from sizeup.errors import UserError
+from sizeup.fitted.training_memory import shipped_coefficients
+from sizeup.llm.architecture import Architecture
+from sizeup.machine import Cluster
+from sizeup.physics.training_facts import TrainingFacts, training_facts
+from sizeup.physics.training_memory import ZERO_STAGES, peak_bytes
+from sizeup.physics.training_ranks import Columns
+from sizeup.physics.training_time import raw_times, step_parts
+from sizeup.plan.schedules import schedule
+from sizeup.plan.training import Layout, TrainingPlan
+from sizeup.step_time import coefficients, domain_of, hardware_of, step_plan, traits_of, work_of
+
+AXES = ("tp", "pp", "vpp", "cp", "ep", "dp", "micro_batch")
+RECOMPUTE = ("none", "selective", "full")
+LARGEST_MICRO_BATCH = 512
+CHUNK = 65536
+"""Plans evaluated at once; larger columns leave the cache of the processor."""
+
+Fixed = Mapping[str, Any]
+
+
+def divisors(number: int) -> list[int]:
+    """Return every divisor, smallest first.
+
+    >>> divisors(12)
+    [1, 2, 3, 4, 6, 12]
+    """
+    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
+    return sorted({*small, *(number // d for d in small)})
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a model allows: heads for tensor, layers for pipeline, experts for expert parallelism."""
+
+    heads: tuple[int, ...]
+    layers: int
+    experts: int
+
+    @classmethod
+    def of(cls, architecture: Architecture) -> Shape:
+        """Return the shape of a model."""
+        layers = [layer for layer, _ in architecture.distinct_layers()]
+        heads = {m.heads for layer in layers for m in layer.mixers if m.kind == "attention"}
+        experts = {t.copies for layer in layers for t in layer.tensors if t.part == "experts"}
+        return cls(tuple(sorted(heads)), len(architecture.layers), math.gcd(*experts) if experts else 1)
+
+
+def _allowed(name: str, options: Sequence[int], fixed: Fixed, axes: Sequence[str]) -> list[int]:
+    if fixed.get(name) is not None:
+        return [int(fixed[name])]
+    return list(options) if name in axes else [1]
+
+
+def layouts(shape: Shape, base: TrainingPlan, gpus: int, *, fixed: Fixed) -> Iterator[tuple[int, ...]]:
+    """Yield every valid (tp, pp, vpp, cp, ep, dp).
+
+    Tensor ranks divide the attention heads, stages and chunks the layers, context ranks the sequence in two halves
+    each, expert ranks the experts and the ranks of a stage; the product of tp, pp, cp, dp is the number of cards.
+    """
+    axes = schedule(base.framework).axes
+    pipelines = [d for d in divisors(gpus) if shape.layers % d == 0]
+    for tp in _allowed("tp", [d for d in divisors(gpus) if all(h % d == 0 for h in shape.heads)], fixed, axes):
+        for pp in _allowed("pp", pipelines, fixed, axes):
+            chunks = divisors(shape.layers // pp) if pp > 1 and shape.layers % pp == 0 else [1]
+            for cp in _allowed("cp", divisors(gpus), fixed, axes):
+                if gpus % (tp * pp * cp) or (cp > 1 and base.sequence_length % (2 * cp)):
+                    continue
+                dp = gpus // (tp * pp * cp)
+                if fixed.get("dp") is not None and dp != fixed["dp"]:
+                    continue
+                ranks = tp * cp * dp
+                experts = [d for d in divisors(shape.experts) if ranks % d == 0]
+                for ep in _allowed("ep", experts, fixed, axes):
+                    for vpp in _allowed("vpp", chunks, fixed, axes):
+                        yield tp, pp, vpp, cp, ep, dp
+
+
+def _micro_batches(base: TrainingPlan, dp: int, fixed: Fixed, *, free_batch: bool) -> list[int]:
+    """Return the micro-batches to try: divisors of what a rank has to do, powers of two where the batch is free."""
+    if fixed.get("micro_batch") is not None:
+        size = int(fixed["micro_batch"])
+        return [size] if free_batch or base.global_batch % (dp * size) == 0 else []
+    if free_batch:
+        return [2**i for i in range(int(math.log2(LARGEST_MICRO_BATCH)) + 1)]
+    if base.global_batch % dp:
+        return []
+    return [d for d in divisors(base.global_batch // dp) if d <= LARGEST_MICRO_BATCH]
+
+
+def enumerate_plans(
+    architecture: Architecture, base: TrainingPlan, cluster: Cluster, *, fixed: Fixed, free_batch: bool = False
+) -> dict[str, Any]:
+    """Return the columns tp, pp, vpp, cp, ep, dp and micro_batch of every valid plan.
+
+    An interleaved pipeline needs as many micro-batches as a multiple of its stages.
+    """
+    rows = []
+    for layout in layouts(Shape.of(architecture), base, cluster.gpus, fixed=fixed):
+        _, pp, vpp, _, _, dp = layout
+        for size in _micro_batches(base, dp, fixed, free_batch=free_batch):
+            repeats = 1 if free_batch else base.global_batch // (dp * size)
+            if vpp > 1 and repeats % pp:
+                continue
+            rows.append((*layout, size))
+    table = np.array(rows, dtype=np.int64).reshape(-1, len(AXES))
+    return {name: table[:, i] for i, name in enumerate(AXES)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Plans that share everything but the layout columns: one sharding and one way to recompute."""
+
+    base: TrainingPlan
+    columns: Mapping[str, Any]
+    facts: TrainingFacts
+
+    def __len__(self) -> int:
+        return len(self.columns["tp"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Memory [bytes] and time [s] of every plan of a family; the time of plans that do not fit is infinite."""
+
+    device_bytes: Any
+    step_seconds: Any
+    tokens: Any
+
+    @property
+    def seconds_per_token(self) -> Any:
+        """What plans are ranked by."""
+        return self.step_seconds / self.tokens
+
+
+def _sharded_ranks(base: TrainingPlan, columns: Mapping[str, Any], per_node: int) -> Any:
+    """Return over how many ranks states are split: all data and context ranks, or those of one node (HSDP)."""
+    ranks = columns["dp"] * columns["cp"]
+    if base.layout.sharding == "none":
+        return np.ones_like(ranks)
+    if base.layout.sharding == "hsdp":
+        group = base.layout.shard_group or per_node
+        return np.minimum(ranks, np.maximum(1, group // columns["tp"]))
+    return np.minimum(ranks, base.layout.shard_group or ranks)
+
+
+def evaluate(
+    architecture: Architecture, family: Family, cluster: Cluster, *, free_batch: bool = False, prune: bool = True
+) -> Scores:
+    """Return memory and time of every plan of a family; with ``prune`` time is only worked out where memory fits."""
+    columns, base = family.columns, family.base
+    repeats = (
+        np.ones_like(columns["dp"]) if free_batch else base.global_batch // (columns["dp"] * columns["micro_batch"])
+    )
+    shards = _sharded_ranks(base, columns, cluster.node.gpus)
+    etp = np.where(columns["ep"] > 1, 1, columns["tp"])
+    memory = peak_bytes(
+        family.facts,
+        Columns(
+            sequence_length=base.sequence_length, micro_batch=columns["micro_batch"], micro_batches=repeats,
+            tp=columns["tp"], pp=columns["pp"], vpp=columns["vpp"], cp=columns["cp"], ep=columns["ep"], etp=etp,
+            dp=columns["dp"], zero=ZERO_STAGES[base.layout.sharding], shard=shards,
+            sequence_parallel=np.where(columns["tp"] > 1, int(base.layout.sequence_parallel), 0),
+            offload_optimizer=int(base.offload_optimizer), offload_parameters=int(base.offload_parameters),
+        ),
+        cluster.gpu, coefficients=shipped_coefficients(), compiled=base.compile,
+    ).device  # fmt: skip
+    memory = np.broadcast_to(memory, columns["tp"].shape)
+    kept = np.flatnonzero(memory <= cluster.node.memory_bytes) if prune else np.arange(len(memory))
+    seconds = np.full(len(memory), np.inf)
+    if len(kept):
+        chosen = {name: values[kept] for name, values in columns.items()}
+        seconds[kept] = _seconds(architecture, base, cluster, chosen, repeats[kept], shards[kept], etp[kept])
+    tokens = base.sequence_length * columns["micro_batch"] * columns["dp"] * repeats
+    return Scores(device_bytes=memory, step_seconds=seconds, tokens=tokens)
+
+
+def _seconds(
+    architecture: Architecture, base: TrainingPlan, cluster: Cluster, columns: Any, repeats: Any, shards: Any, etp: Any
+) -> Any:
+    work = work_of(architecture)
+    plan = replace(
+        step_plan(base, work), tp=columns["tp"], pp=columns["pp"], vpp=columns["vpp"], cp=columns["cp"],
+        ep=columns["ep"], etp=etp, dp=columns["dp"], shards=shards, micro_batch=columns["micro_batch"],
+        micro_batches=repeats, sequence_parallel=np.where(columns["tp"] > 1, int(base.layout.sequence_parallel), 0),
+    )  # fmt: skip
+    hardware = hardware_of(cluster, base.precision.compute_dtype)
+    raw = raw_times(work, plan, hardware)
+    return step_parts(raw, work, plan, traits=traits_of(base), coefficients=coefficients()).seconds()
+
+
+def families(
+    architecture: Architecture, base: TrainingPlan, cluster: Cluster, *, fixed: Fixed, free_batch: bool = False
+) -> Iterator[Family]:
+    """Yield the families of a search: every sharding and recomputation that the framework offers, or the fixed one."""
+    offered = schedule(base.framework).shardings
+    shardings = [fixed["sharding"]] if fixed.get("sharding") else list(offered)
+    ways = [fixed["recompute"]] if fixed.get("recompute") else list(RECOMPUTE)
+    columns = enumerate_plans(architecture, base, cluster, fixed=fixed, free_batch=free_batch)
+    for way in ways:
+        facts = training_facts(architecture, replace(base, recompute=way))
+        for sharding in shardings:
+            plan = replace(base, recompute=way, layout=replace(base.layout, sharding=sharding))
+            valid = _valid_sharding(sharding, columns, cluster, fixed)
+            for start in range(0, int(valid.sum()), CHUNK):
+                rows = np.flatnonzero(valid)[start : start + CHUNK]
+                chosen = {name: values[rows] for name, values in columns.items()}
+                yield Family(base=plan, columns=chosen, facts=facts)
+
+
+def _valid_sharding(sharding: str, columns: Mapping[str, Any], cluster: Cluster, fixed: Fixed) -> Any:
+    """Return which layouts a sharding makes sense for: more than one rank to share, no pipeline with gathered weights.
+
+    A sharding that was asked for is taken as it is.
+    """
+    ranks = columns["dp"] * columns["cp"]
+    if fixed.get("sharding"):
+        return np.ones(len(ranks), bool)
+    if sharding == "none":
+        return np.ones(len(ranks), bool)
+    alone = (columns["pp"] == 1) if sharding in ("zero2", "zero3", "fsdp", "hsdp") else np.ones(len(ranks), bool)
+    enough = ranks * columns["tp"] > cluster.node.gpus if sharding == "hsdp" else ranks > 1
+    return alone & enough
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One plan of a search with its memory [bytes] and step time [s] (infinite where it does not fit)."""
+
+    plan: TrainingPlan
+    device_bytes: float
+    step_seconds: float
+
+    @property
+    def seconds_per_token(self) -> float:
+        """Step time over the tokens of the step."""
+        return self.step_seconds / (self.plan.global_batch * self.plan.sequence_length)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The result of a search: the fastest plans that fit, the closest that do not, and how many there were."""
+
+    best: tuple[Candidate, ...]
+    near_misses: tuple[Candidate, ...]
+    evaluated: int
+    fitting: int
+
+
+def plan_at(family: Family, index: int, cluster: Cluster, *, free_batch: bool = False) -> TrainingPlan:
+    """Return one plan of a family as an object."""
+    row = {name: int(values[index]) for name, values in family.columns.items()}
+    shards = int(_sharded_ranks(family.base, {k: np.array([v]) for k, v in row.items()}, cluster.node.gpus)[0])
+    layout = Layout(
+        tp=row["tp"], pp=row["pp"], vpp=row["vpp"], cp=row["cp"], ep=row["ep"], dp=row["dp"],
+        etp=1 if row["ep"] > 1 else row["tp"], sharding=family.base.layout.sharding,
+        shard_group=shards if family.base.layout.sharding == "hsdp" else family.base.layout.shard_group,
+        sequence_parallel=family.base.layout.sequence_parallel and row["tp"] > 1,
+    )  # fmt: skip
+    batch = row["micro_batch"] * row["dp"] if free_batch else family.base.global_batch
+    return replace(family.base, layout=layout, micro_batch=row["micro_batch"], global_batch=batch)
+
+
+def search(
+    architecture: Architecture,
+    base: TrainingPlan,
+    cluster: Cluster,
+    *,
+    fixed: Fixed | None = None,
+    free_batch: bool = False,
+    count: int = 8,
+) -> Found:
+    """Return the plans with the fewest seconds per token that fit, the best of each layout first.
+
+    ``fixed`` holds what the user decided; ``free_batch`` lets the global batch follow the micro-batch.
+
+    Raises:
+        UserError: no plan is valid, whatever its memory.
+    """
+    pools: list[tuple[float, Candidate]] = []
+    misses: list[Candidate] = []
+    evaluated = fitting = 0
+    for family in families(architecture, base, cluster, fixed=fixed or {}, free_batch=free_batch):
+        scores = evaluate(architecture, family, cluster, free_batch=free_batch)
+        evaluated, fits = evaluated + len(family), np.isfinite(scores.step_seconds)
+        fitting += int(fits.sum())
+        for index in np.argsort(scores.seconds_per_token, kind="stable")[: 4 * count]:
+            if fits[index]:
+                found = _candidate(family, scores, int(index), cluster, free_batch)
+                pools.append((found.seconds_per_token, found))
+        for index in np.argsort(np.where(fits, np.inf, scores.device_bytes), kind="stable")[:2]:
+            if not fits[index]:
+                misses.append(_candidate(family, scores, int(index), cluster, free_batch))
+    if not evaluated:
+        raise UserError(
+            f"no valid plan of {cluster.gpus} GPUs for a global batch of {base.global_batch}",
+            hint="choose a global batch that the GPUs divide, or fewer fixed axes",
+        )
+    best = _diverse([found for _, found in sorted(pools, key=lambda item: item[0])], count)
+    misses.sort(key=lambda found: found.device_bytes)
+    return Found(best=best, near_misses=tuple(misses[:count]), evaluated=evaluated, fitting=fitting)
+
+
+def _candidate(family: Family, scores: Scores, index: int, cluster: Cluster, free_batch: bool) -> Candidate:
+    return Candidate(
+        plan=plan_at(family, index, cluster, free_batch=free_batch),
+        device_bytes=float(scores.device_bytes[index]), step_seconds=float(scores.step_seconds[index]),
+    )  # fmt: skip
+
+
+def _diverse(found: Sequence[Candidate], count: int) -> tuple[Candidate, ...]:
+    """Return the best plan, then the best of each different way to divide the model."""
+    kept: list[Candidate] = []
+    seen = set()
+    for candidate in found:
+        layout = candidate.plan.layout
+        kind = (layout.tp, layout.pp, layout.cp, layout.ep, layout.sharding)
+        if kind not in seen:
+            seen.add(kind)
+            kept.append(candidate)
+    return tuple(kept[:count])
