@@ -119,9 +119,13 @@ def divides(model: Model, gpus: int) -> bool:
 
 
 def fewest_gpus(model: Model, need_bytes: int, gpu: Gpu, *, most: int = 1024) -> int | None:
-    """Return the fewest GPUs that hold ``need_bytes`` and divide the model, or None beyond ``most``."""
+    """Return the fewest GPUs, up to ``most``, that hold ``need_bytes`` and divide the model; beyond one machine, whole
+    machines only.
+    """
     start = max(1, math.ceil(need_bytes / usable_bytes(gpu.memory_bytes)))
-    return next((count for count in range(start, most + 1) if divides(model, count)), None)
+    whole = gpu.gpus_per_node
+    counts = (count for count in range(start, most + 1) if count <= whole or count % whole == 0)
+    return next((count for count in counts if divides(model, count)), None)
 
 
 LEAST_CAPABILITY = 7.5

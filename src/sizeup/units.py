@@ -65,17 +65,18 @@ def parse_tokens(text: str) -> int:
 def significant(value: float, *, digits: int = 3) -> str:
     """Return ``value`` with three significant digits and no exponent.
 
-    >>> significant(14.957), significant(0.7531), significant(123456), significant(0)
-    ('15.0', '0.753', '123,456', '0')
+    >>> significant(14.957), significant(0.7531), significant(123456), significant(0.99989), significant(0)
+    ('15.0', '0.753', '123,456', '1.00', '0')
     """
     if value == 0:
         return "0"
-    magnitude = len(str(int(abs(value)))) if abs(value) >= 1 else 0
+    rounded = float(f"{value:.{digits}g}")
+    magnitude = len(str(int(abs(rounded)))) if abs(rounded) >= 1 else 0
     if magnitude >= digits:
         return f"{value:,.0f}"
     if magnitude:
         return f"{value:.{digits - magnitude}f}"
-    return f"{float(f'{value:.{digits}g}'):.{digits + _leading_zeros(abs(value))}f}".rstrip("0")
+    return f"{rounded:.{digits + _leading_zeros(abs(rounded))}f}".rstrip("0")
 
 
 def _leading_zeros(value: float) -> int:
@@ -114,11 +115,12 @@ def format_gb(value_bytes: float) -> str:
 def format_count(value: float) -> str:
     """Return a count in short form.
 
-    >>> format_count(8_030_261_248), format_count(17_500_000), format_count(950)
-    ('8.03B', '17.5M', '950')
+    >>> format_count(8_030_261_248), format_count(17_500_000), format_count(999_885_952), format_count(950)
+    ('8.03B', '17.5M', '1.00B', '950')
     """
     for unit, size in (("T", TERA), ("B", GIGA), ("M", MEGA), ("k", KILO)):
-        if abs(value) >= size:
+        # 999.9 million is 1.00B, not 1,000M
+        if abs(value) >= size * 0.9995:
             return f"{significant(value / size)}{unit}"
     return f"{value:,.0f}"
 

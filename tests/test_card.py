@@ -1,0 +1,81 @@
+"""The card: what holds a model, verdicts at their edges, changes that really make it fit."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sizeup
+from sizeup.card import USABLE_SHARE, divides, fewest_gpus, size_card, usable_bytes, verdict
+from sizeup.machine import find_gpu, parse_machine
+
+LLAMA = sizeup.model("llama-3.1-8b")
+GEMMA = sizeup.model("gemma-3-27b")
+
+
+@pytest.mark.parametrize("machine", ["rtx-4090", "h100", "2xrtx-4090", "8xh100"])
+@pytest.mark.parametrize("model", [LLAMA, GEMMA], ids=["llama", "gemma"])
+def test_longest_context_and_most_sequences_are_the_last_that_fit(model: sizeup.Model, machine: str) -> None:
+    cluster = parse_machine(machine)
+    answer = verdict(model, "awq-int4", cluster, context=4096, sequences=1, dtype=None)
+    assert answer.fits
+    room = answer.budget_bytes - answer.weights.value
+    assert answer.max_context
+    assert model.cache_bytes(tokens=answer.max_context).value <= room
+    if answer.max_context < (model.architecture.max_positions or 0):  # type: ignore[union-attr]
+        assert model.cache_bytes(tokens=answer.max_context + 1).value > room
+    assert answer.max_sequences
+    assert model.cache_bytes(tokens=4096, sequences=answer.max_sequences).value <= room
+    assert model.cache_bytes(tokens=4096, sequences=answer.max_sequences + 1).value > room
+
+
+@given(need=st.integers(1, 10**13))
+@settings(max_examples=50)
+def test_fewest_gpus_hold_it_and_divide_the_model(need: int) -> None:
+    gpu = find_gpu("h100")
+    count = fewest_gpus(LLAMA, need, gpu)
+    if count is not None:
+        assert usable_bytes(gpu.memory_bytes) * count >= need
+        assert divides(LLAMA, count)
+        assert count <= gpu.gpus_per_node or count % gpu.gpus_per_node == 0
+
+
+def test_smaller_formats_never_need_more() -> None:
+    placements = {p.format: p for p in size_card(LLAMA).placements}
+    assert placements["q4_k_m"].need_bytes < placements["q8_0"].need_bytes < placements["bf16"].need_bytes
+    assert all(
+        p.smallest_gpu and p.smallest_gpu.memory_bytes * USABLE_SHARE >= p.need_bytes for p in placements.values()
+    )
+
+
+def test_a_verdict_that_fails_offers_a_change_that_fits() -> None:
+    card = size_card(sizeup.model("llama-3.1-70b"), cluster=parse_machine("2xrtx-4090"))
+    assert card.fits is False
+    offered = next(change for change in card.changes if "weights" in change).split()[0]
+    assert verdict(card.model, offered, card.cluster, context=8192, sequences=1, dtype=None).fits  # type: ignore[arg-type]
+
+
+def test_a_count_that_divides_nothing_is_refused() -> None:
+    with pytest.raises(sizeup.UserError, match="divide neither the heads nor the layers"):
+        size_card(LLAMA, cluster=parse_machine("6xh100"))
+
+
+def test_states_before_activations() -> None:
+    full, lora, qlora = size_card(LLAMA).states
+    assert full.value == 16 * LLAMA.parameters
+    assert lora.value == LLAMA.weight_bytes("bf16").value + 16 * LLAMA.lora_parameters(rank=16)
+    assert qlora.value < lora.value < full.value
+
+
+def test_lora_on_the_real_architecture() -> None:
+    # 32 layers, rank 8 on query (4096 -> 4096) and value (4096 -> 1024)
+    by_hand = 32 * 8 * ((4096 + 4096) + (4096 + 1024))
+    assert LLAMA.lora_parameters(rank=8, targets=frozenset({"query", "value"})) == by_hand == 3_407_872
+
+
+@pytest.mark.parametrize("spec", ["70b", "1.5B", "0.5b"])
+def test_a_bare_size_is_envelope_only_and_says_so(spec: str) -> None:
+    card = size_card(sizeup.model(spec))
+    assert all(p.cache is None for p in card.placements)
+    assert "bare size" in card.model.parameters_by_part.assumptions[0]
