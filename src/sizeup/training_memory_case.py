@@ -21,8 +21,13 @@ def case_memory(
     Raises:
         UserError: the row leaves open what no assumption can fill.
     """
+    matrices: dict[str, int] = {}
+    for layer, count in architecture.distinct_layers():
+        for tensor in layer.tensors:
+            if tensor.kind == "linear" and tensor.part != "experts":
+                matrices[tensor.use] = matrices.get(tensor.use, 0) + count * sum(tensor.shape[-2:])
     rank = "last" if row.get("mem_rank") == "last" else "max"
-    return training_memory(architecture, training_plan(row), gpu, coefficients=coefficients, rank=rank)
+    return training_memory(architecture, training_plan(row, matrices=matrices), gpu, coefficients=coefficients, rank=rank)
 
 
 def out_of_memory_probability(device_bytes: float, *, capacity_bytes: float, spread: float) -> float:

@@ -18,6 +18,9 @@ WEIGHT_ONLY = frozenset({"linear_input", "product", "expert_input", "expert_prod
 DROPOUT = ("residual_mask", "score_mask", "dropped_scores")
 """What dropout leaves. Models with RMSNorm are trained without it."""
 
+EXPANDED = ("query", "key", "value")
+"""What latent attention makes of its latents; one name there, because it is recomputed as a whole."""
+
 _HIDDEN_READERS = frozenset({"query", "key", "value", "qkv", "query_down", "latent_down"})
 _MLP_PARTS = frozenset({"mlp", "shared_experts"})
 
@@ -106,6 +109,9 @@ def layer_tensors(layer: Layer, *, hidden_size: int, expands_kv: bool = False) -
     for mixer in layer.mixers:
         for name, elements in _mixing(mixer, expands_kv=expands_kv).items():
             found[name] = found.get(name, Shares()) + elements
+    if any(mixer.latent_dim for mixer in layer.mixers):
+        found["expanded"] = _sum(found, EXPANDED)
+        found.update(dict.fromkeys(EXPANDED, Shares()))
     found.update(_mlp(weights))
     found.update(_experts(weights, hidden_size))
     inner = sum(t.shape[0] for t in weights if t.use == "ssm_in") + sum(_inputs(t) for t in weights if t.use == "ssm_out")
@@ -227,7 +233,7 @@ def backward_bytes(tensors: Mapping[str, Shares], *, value_bytes: float, score_b
     stream = tensors["block_input"].sequence
     two_streams = Shares(whole=2 * stream)
     mlp = _sum(tensors, ("gate_up", "product", "expert_gate_up", "expert_product", "expert_input"))
-    attention = _sum(tensors, ("query", "key", "value", "attention_output"))
+    attention = _sum(tensors, (*EXPANDED, "expanded", "attention_output"))
     widest = mlp if sum(mlp.values()) >= sum(attention.values()) else attention
     scores = tensors.get("scores", Shares()) * score_bytes
     return (widest + two_streams) * value_bytes + scores

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import accumulate
 
+from sizeup.errors import UserError, nearest_names
 from sizeup.llm.architecture import ROW_USES, VOCABULARY_USES, Architecture, Layer, Tensor
 from sizeup.physics.activations import WEIGHT_ONLY, Shares, backward_bytes, kept_bytes, layer_tensors
 from sizeup.plan.frameworks import Framework, framework
 from sizeup.plan.optimizers import Optimizer, optimizer
-from sizeup.plan.training import Adapter, TrainingPlan
+from sizeup.plan.training import TARGETS, Adapter, TrainingPlan
 
 DTYPE_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 2.0, "mxfp8": 2.0, "nvfp4": 2.0, "none": 2.0}
 """Bytes of a stored number; 8-bit and 4-bit recipes still store 16-bit weights."""
@@ -210,17 +211,14 @@ def _scaled(bytes_kept: dict[str, float], plan: TrainingPlan, used: Framework) -
 
 
 def adapter_targets(targets: str) -> frozenset[str]:
-    """Return the uses that a word for LoRA targets names: qv, qkv, attn, mlp, all-linear."""
-    attention = {"query", "key", "value", "qkv", "output", "query_up", "latent_up", "query_down", "latent_down"}
-    mlp = {"gate", "up", "gate_up", "down"}
-    words = {
-        "qv": {"query", "value", "qkv"},
-        "qkv": {"query", "key", "value", "qkv"},
-        "attn": attention,
-        "mlp": mlp,
-        "all-linear": attention | mlp | {"ssm_in", "ssm_out"},
-    }
-    return frozenset(words.get(targets, words["all-linear"]))
+    """Return the uses that a word for LoRA targets names.
+
+    Raises:
+        UserError: no such word.
+    """
+    if targets not in TARGETS:
+        raise UserError(f'no LoRA targets are called "{targets}"', nearest=nearest_names(targets, TARGETS))
+    return TARGETS[targets]
 
 
 def _adapter_of(tensor: Tensor, adapter: Adapter | None) -> float:

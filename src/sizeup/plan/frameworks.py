@@ -16,6 +16,7 @@ from sizeup.files import read_text
 
 FRAMEWORKS_FILE = "plan/frameworks.toml"
 _TABLES = ("kept", "eager", "fp8", "compiled", "selective")
+_MERGED = (*_TABLES, "assumes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class Framework:
         keeps_inputs_of_quantized: products with quantized frozen weights keep their input.
         adapter_output_bytes, adapter_mask_bytes: kept per output of an adapter, and per input for its dropout.
         second_gradient_bytes: 16-bit gradients that stay beside an fp32 buffer.
+        assumes: what its usual recipes set, for a case that does not say (sharding, recompute, sequence_parallel).
         weight_gradient_placeholders: empty 16-bit gradients beside the fp32 buffers that are really added to.
         stage_buffers: a pipeline stage keeps its output of every micro-batch in flight.
         bucket_elements: gradients gathered in one reduction.
@@ -75,6 +77,7 @@ class Framework:
     step_gradient_bytes: float = 0.0
     fp32_adapters: bool = False
     eight_bit_copies: float = 0.0
+    assumes: Mapping[str, str] = field(default_factory=dict, hash=False)
     tables: Mapping[str, Mapping[str, float]] = field(default_factory=dict, hash=False)
 
     def kept(self, *, attention: str, compiled: bool, eight_bit: bool, selective: bool) -> dict[str, float]:
@@ -88,9 +91,8 @@ class Framework:
 
 
 _RENAMED = {"nemo": "megatron", "megatron-core": "megatron", "megatron-bridge": "megatron", "transformers": "hf",
-            "trl": "hf", "fms-fsdp": "torchtitan", "maxtext": "generic", "levanter": "generic",
-            "deepspeed": "hf-deepspeed", "composer": "llm-foundry"}  # fmt: skip
-"""Names that mean another record: the same training code, or no record of their own (then the generic one)."""
+            "trl": "hf", "deepspeed": "hf-deepspeed", "composer": "llm-foundry"}  # fmt: skip
+"""Other names of the same training code."""
 
 
 @functools.cache
@@ -106,7 +108,7 @@ def _inherited(name: str, records: Mapping[str, dict[str, Any]]) -> dict[str, An
         return record
     base = _inherited(record["like"], records)
     merged = {**base, **record}
-    for table in _TABLES:
+    for table in _MERGED:
         if table in base or table in record:
             merged[table] = {**base.get(table, {}), **record.get(table, {})}
     return merged

@@ -7,7 +7,7 @@ from typing import Any
 
 from sizeup.errors import UserError
 from sizeup.plan.frameworks import Framework, framework
-from sizeup.plan.training import Adapter, Layout, Precision, TrainingPlan
+from sizeup.plan.training import TARGETS, Adapter, Layout, Precision, TrainingPlan
 
 
 class _Reader:
@@ -24,6 +24,11 @@ class _Reader:
         self.assumed.append(f"{name}: {default}{' (' + why + ')' if why else ''}")
         return default
 
+    def usual(self, used: Framework, name: str, otherwise: str) -> str:
+        """Return what recipes of the framework usually set; sequence parallelism and selective recomputation are of 2022."""
+        early = used.name == "megatron" and "0" < self.row.get("year", "") < "2022"
+        return otherwise if early else used.assumes.get(name, otherwise)
+
     def number(self, name: str, default: int, *, silent: bool = False) -> int:
         value = self.row.get(name, "")
         if value:
@@ -36,8 +41,10 @@ class _Reader:
         return default
 
 
-def training_plan(row: Mapping[str, str]) -> TrainingPlan:
+def training_plan(row: Mapping[str, str], *, matrices: Mapping[str, int] | None = None) -> TrainingPlan:
     """Return the plan of a measured case.
+
+    ``matrices`` is inputs plus outputs of all linear layers by use, to tell LoRA targets from a trainable count.
 
     Raises:
         UserError: a cell that no assumption can fill is empty (framework, seq_len), or is not a number.
@@ -48,7 +55,7 @@ def training_plan(row: Mapping[str, str]) -> TrainingPlan:
     cells = _Reader(row)
     used = framework(row["framework"])
     method: Any = cells.word("kind", "pretrain")
-    layout = _layout(cells)
+    layout = _layout(cells, used)
     micro_batch = cells.number("micro_batch", 1)
     fields: dict[str, Any] = {
         "sequence_length": cells.number("seq_len", 0),
@@ -59,11 +66,11 @@ def training_plan(row: Mapping[str, str]) -> TrainingPlan:
         "loss": _loss(cells, used),
         "compile": cells.row.get("compile") == "yes",
         "precision": _precision(cells, used.name, adapter=method in ("lora", "qlora")),
-        "adapter": _adapter(cells) if method in ("lora", "qlora") else None,
+        "adapter": _adapter(cells, matrices or {}) if method in ("lora", "qlora") else None,
         "cpu_offload_layers": cells.number("cpu_offload_layers", 0, silent=True),
     }
     layers = cells.row.get("recompute_layers")
-    fields["recompute"] = "none" if layers else cells.word("recompute", "none")
+    fields["recompute"] = "none" if layers else cells.word("recompute", cells.usual(used, "recompute", "none"))
     fields["recompute_layers"] = int(float(layers)) if layers else None
     return TrainingPlan(
         method=method,
@@ -83,13 +90,13 @@ def _loss(cells: _Reader, used: Framework) -> str:
     return cells.word("loss", "fused" if compiled else used.loss, f"the default of {used.name}")
 
 
-def _layout(cells: _Reader) -> Layout:
+def _layout(cells: _Reader, used: Framework) -> Layout:
     gpus = cells.number("n_gpus", 1)
     tp, pp, cp = (cells.number(name, 1) for name in ("tp", "pp", "cp"))
     ep = cells.number("ep", 1, silent=True)
     dp = cells.number("dp", max(1, gpus // (tp * pp * cp)))
     group = cells.row.get("shard_group", "")
-    sharding: Any = cells.word("sharding", "none")
+    sharding: Any = cells.word("sharding", cells.usual(used, "sharding", "none"))
     shard = None if group in ("", "all") else int(float(group))
     if sharding == "hsdp" and shard is None:
         shard = cells.number("gpus_per_node", 8)
@@ -97,7 +104,7 @@ def _layout(cells: _Reader) -> Layout:
     return Layout(
         tp=tp, pp=pp, vpp=cells.number("vpp", 1, silent=True), cp=cp, ep=ep,
         etp=cells.number("etp", tp if ep == 1 else 1, silent=True), dp=dp, sharding=sharding, shard_group=shard,
-        sequence_parallel=cells.word("sequence_parallel", "no") == "yes" if tp > 1 else False,
+        sequence_parallel=tp > 1 and cells.word("sequence_parallel", cells.usual(used, "sequence_parallel", "no")) == "yes",
     )  # fmt: skip
 
 
@@ -110,12 +117,22 @@ def _precision(cells: _Reader, used: str, *, adapter: bool) -> Precision:
     return Precision(compute_dtype=compute, master_weights=master, grad_dtype=gradients)
 
 
-def _adapter(cells: _Reader) -> Adapter:
+def _targets(cells: _Reader, rank: int, trainable: str, matrices: Mapping[str, int]) -> str:
+    """Return the targets, or those whose adapters at this rank have exactly the stated number of parameters."""
+    if not cells.row.get("lora_targets") and trainable:
+        for word, uses in TARGETS.items():
+            if rank * sum(matrices.get(use, 0) for use in uses) == int(float(trainable)):
+                return cells.word("lora_targets", word, "from the number of trainable parameters")
+    return cells.word("lora_targets", "all-linear")
+
+
+def _adapter(cells: _Reader, matrices: Mapping[str, int]) -> Adapter:
     trainable = cells.row.get("trainable_params", "")
+    rank = cells.number("lora_rank", 16)
     quant: Any = cells.row.get("base_quant") or None
     return Adapter(
-        rank=cells.number("lora_rank", 16),
-        targets=cells.word("lora_targets", "all-linear"),
+        rank=rank,
+        targets=_targets(cells, rank, trainable, matrices),
         base_quant=quant,
         trainable_parameters=int(float(trainable)) if trainable else None,
     )

@@ -17,6 +17,20 @@ Loss = Literal["plain", "fused", "chunked"]
 Dtype = Literal["fp32", "fp16", "bf16", "fp8", "mxfp8", "nvfp4"]
 
 
+_ATTENTION_USES = frozenset(
+    {"query", "key", "value", "qkv", "output", "query_up", "latent_up", "query_down", "latent_down"}
+)
+_MLP_USES = frozenset({"gate", "up", "gate_up", "down"})
+TARGETS = {
+    "qv": frozenset({"query", "value", "qkv"}),
+    "qkv": frozenset({"query", "key", "value", "qkv"}),
+    "attn": _ATTENTION_USES,
+    "mlp": _MLP_USES,
+    "all-linear": _ATTENTION_USES | _MLP_USES | {"ssm_in", "ssm_out"},
+}
+"""Which linear layers a word for LoRA targets names, by their use."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """How ranks divide the work: ``gpus = tp x pp x cp x dp``; experts over ``ep x etp`` inside that.
