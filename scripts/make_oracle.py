@@ -1262,12 +1262,12 @@ WINDOW = re.compile(ROLES["window"] + r"|mem_len|local_attention_window_len")
 
 
 def cache_tensors(value: Any, name: str, seen: set[int]) -> Iterator[tuple[str, torch.Tensor]]:
-    """The floating-point tensors that a cache object holds."""
+    """The tensors that a cache object holds for each token or sequence: numbers, and Reformer's hash buckets."""
     if id(value) in seen or isinstance(value, (torch.nn.Module, PreTrainedConfig, type)):
         return
     seen.add(id(value))
     if isinstance(value, torch.Tensor):
-        if value.dim() and value.is_floating_point():
+        if value.dim() and (value.is_floating_point() or name == "buckets_cache"):
             yield name, value
     elif isinstance(value, dict):
         for key, item in value.items():
