@@ -23,13 +23,12 @@ from sizeup.physics.training_ranks import Columns
 from sizeup.physics.training_time import raw_times, step_parts
 from sizeup.plan.schedules import schedule
 from sizeup.plan.training import Layout, TrainingPlan
-from sizeup.step_time import coefficients, domain_of, hardware_of, step_plan, traits_of, work_of
+from sizeup.step_time import coefficients, hardware_of, step_plan, traits_of, work_of
 
 AXES = ("tp", "pp", "vpp", "cp", "ep", "dp", "micro_batch")
+GATHERS = frozenset({"zero3", "fsdp", "hsdp"})
 RECOMPUTE = ("none", "selective", "full")
 LARGEST_MICRO_BATCH = 512
-CHUNK = 65536
-"""Plans evaluated at once; larger columns leave the cache of the processor."""
 
 Fixed = Mapping[str, Any]
 
@@ -124,14 +123,19 @@ def enumerate_plans(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """Plans that share everything but the layout columns: one sharding and one way to recompute."""
+    """Plans that recompute in the same way; the column ``sharding`` counts into ``shardings``."""
 
     base: TrainingPlan
     columns: Mapping[str, Any]
+    shardings: tuple[str, ...]
     facts: TrainingFacts
 
     def __len__(self) -> int:
         return len(self.columns["tp"])
+
+    def lookup(self, values: Mapping[str, Any], default: int = 0) -> Any:
+        """Return the column of what ``values`` says of each plan's sharding."""
+        return np.array([values.get(name, default) for name in self.shardings])[self.columns["sharding"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,79 +152,102 @@ class Scores:
         return self.step_seconds / self.tokens
 
 
-def _sharded_ranks(base: TrainingPlan, columns: Mapping[str, Any], per_node: int) -> Any:
+def shard_ranks(sharding: str, base: TrainingPlan, *, ranks: Any, tp: Any, per_node: int) -> Any:
     """Return over how many ranks states are split: all data and context ranks, or those of one node (HSDP)."""
-    ranks = columns["dp"] * columns["cp"]
-    if base.layout.sharding == "none":
+    if sharding == "none":
         return np.ones_like(ranks)
-    if base.layout.sharding == "hsdp":
-        group = base.layout.shard_group or per_node
-        return np.minimum(ranks, np.maximum(1, group // columns["tp"]))
+    if sharding == "hsdp":
+        return np.minimum(ranks, np.maximum(1, (base.layout.shard_group or per_node) // tp))
     return np.minimum(ranks, base.layout.shard_group or ranks)
 
 
-def evaluate(
-    architecture: Architecture, family: Family, cluster: Cluster, *, free_batch: bool = False, prune: bool = True
-) -> Scores:
-    """Return memory and time of every plan of a family; with ``prune`` time is only worked out where memory fits."""
-    columns, base = family.columns, family.base
-    repeats = (
-        np.ones_like(columns["dp"]) if free_batch else base.global_batch // (columns["dp"] * columns["micro_batch"])
-    )
-    shards = _sharded_ranks(base, columns, cluster.node.gpus)
-    etp = np.where(columns["ep"] > 1, 1, columns["tp"])
-    memory = peak_bytes(
-        family.facts,
-        Columns(
-            sequence_length=base.sequence_length, micro_batch=columns["micro_batch"], micro_batches=repeats,
-            tp=columns["tp"], pp=columns["pp"], vpp=columns["vpp"], cp=columns["cp"], ep=columns["ep"], etp=etp,
-            dp=columns["dp"], zero=ZERO_STAGES[base.layout.sharding], shard=shards,
-            sequence_parallel=np.where(columns["tp"] > 1, int(base.layout.sequence_parallel), 0),
+def _shards(family: Family, cluster: Cluster) -> Any:
+    columns, found = family.columns, np.ones(len(family), dtype=np.int64)
+    for code, name in enumerate(family.shardings):
+        rows = columns["sharding"] == code
+        found[rows] = shard_ranks(
+            name, family.base, ranks=columns["dp"][rows] * columns["cp"][rows], tp=columns["tp"][rows],
+            per_node=cluster.node.gpus,
+        )  # fmt: skip
+    return found
+
+
+def _by_depth(columns: Mapping[str, Any]) -> Iterator[tuple[int, int, Any]]:
+    """Yield each (pp, vpp) with the rows that have it."""
+    most = int(columns["vpp"].max()) + 1
+    keys = columns["pp"] * most + columns["vpp"]
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    for rows in np.split(order, starts[1:]):
+        key = int(keys[rows[0]])
+        yield key // most, key % most, rows
+
+
+def device_bytes(family: Family, cluster: Cluster, *, repeats: Any, shards: Any) -> Any:
+    """Return the driver-visible peak of every plan of a family [bytes]."""
+    base, columns = family.base, family.columns
+    zero, sequence = family.lookup(ZERO_STAGES), int(base.layout.sequence_parallel)
+    found = np.zeros(len(family))
+    for pp, vpp, rows in _by_depth(columns):
+        c = {name: columns[name][rows] for name in ("tp", "cp", "ep", "dp", "micro_batch")}
+        layout = Columns(
+            **c, pp=pp, vpp=vpp, sequence_length=base.sequence_length, micro_batches=repeats[rows],
+            etp=np.where(c["ep"] > 1, 1, c["tp"]), zero=zero[rows], shard=shards[rows],
+            sequence_parallel=np.where(c["tp"] > 1, sequence, 0),
             offload_optimizer=int(base.offload_optimizer), offload_parameters=int(base.offload_parameters),
-        ),
-        cluster.gpu, coefficients=shipped_coefficients(), compiled=base.compile,
-    ).device  # fmt: skip
-    memory = np.broadcast_to(memory, columns["tp"].shape)
-    kept = np.flatnonzero(memory <= cluster.node.memory_bytes) if prune else np.arange(len(memory))
+        )  # fmt: skip
+        found[rows] = peak_bytes(
+            family.facts, layout, cluster.gpu, coefficients=shipped_coefficients(), compiled=base.compile
+        ).device
+    return found
+
+
+def step_seconds(
+    architecture: Architecture, family: Family, cluster: Cluster, rows: Any, *, repeats: Any, shards: Any
+) -> Any:
+    """Return the step time of the plans at ``rows`` [s]."""
+    base, work = family.base, work_of(architecture)
+    gathers = family.lookup(dict.fromkeys(GATHERS, 1))
+    scatters = family.lookup(dict.fromkeys(GATHERS | {"zero2"}, 1))
+    c = {name: values[rows] for name, values in family.columns.items() if name != "sharding"}
+    plan = replace(
+        step_plan(base, work), **c, etp=np.where(c["ep"] > 1, 1, c["tp"]), shards=shards[rows],
+        gathers=gathers[rows], scatters=scatters[rows], micro_batches=repeats[rows],
+        sequence_parallel=np.where(c["tp"] > 1, int(base.layout.sequence_parallel), 0),
+    )  # fmt: skip
+    raw = raw_times(work, plan, hardware_of(cluster, base.precision.compute_dtype))
+    return step_parts(raw, work, plan, traits=traits_of(base), coefficients=coefficients()).seconds()
+
+
+def evaluate(architecture: Architecture, family: Family, cluster: Cluster, *, free_batch: bool = False) -> Scores:
+    """Return memory and time of every plan of a family; time is only worked out where memory fits."""
+    columns, base = family.columns, family.base
+    one = np.ones_like(columns["dp"])
+    repeats = one if free_batch else base.global_batch // (columns["dp"] * columns["micro_batch"])
+    shards = _shards(family, cluster)
+    memory = device_bytes(family, cluster, repeats=repeats, shards=shards)
     seconds = np.full(len(memory), np.inf)
+    kept = np.flatnonzero(memory <= cluster.node.memory_bytes)
     if len(kept):
-        chosen = {name: values[kept] for name, values in columns.items()}
-        seconds[kept] = _seconds(architecture, base, cluster, chosen, repeats[kept], shards[kept], etp[kept])
+        seconds[kept] = step_seconds(architecture, family, cluster, kept, repeats=repeats, shards=shards)
     tokens = base.sequence_length * columns["micro_batch"] * columns["dp"] * repeats
     return Scores(device_bytes=memory, step_seconds=seconds, tokens=tokens)
-
-
-def _seconds(
-    architecture: Architecture, base: TrainingPlan, cluster: Cluster, columns: Any, repeats: Any, shards: Any, etp: Any
-) -> Any:
-    work = work_of(architecture)
-    plan = replace(
-        step_plan(base, work), tp=columns["tp"], pp=columns["pp"], vpp=columns["vpp"], cp=columns["cp"],
-        ep=columns["ep"], etp=etp, dp=columns["dp"], shards=shards, micro_batch=columns["micro_batch"],
-        micro_batches=repeats, sequence_parallel=np.where(columns["tp"] > 1, int(base.layout.sequence_parallel), 0),
-    )  # fmt: skip
-    hardware = hardware_of(cluster, base.precision.compute_dtype)
-    raw = raw_times(work, plan, hardware)
-    return step_parts(raw, work, plan, traits=traits_of(base), coefficients=coefficients()).seconds()
 
 
 def families(
     architecture: Architecture, base: TrainingPlan, cluster: Cluster, *, fixed: Fixed, free_batch: bool = False
 ) -> Iterator[Family]:
-    """Yield the families of a search: every sharding and recomputation that the framework offers, or the fixed one."""
-    offered = schedule(base.framework).shardings
-    shardings = [fixed["sharding"]] if fixed.get("sharding") else list(offered)
+    """Yield the families of a search: every way to recompute, with every sharding that the framework offers."""
+    shardings = (fixed["sharding"],) if fixed.get("sharding") else schedule(base.framework).shardings
     ways = [fixed["recompute"]] if fixed.get("recompute") else list(RECOMPUTE)
-    columns = enumerate_plans(architecture, base, cluster, fixed=fixed, free_batch=free_batch)
+    layouts_ = enumerate_plans(architecture, base, cluster, fixed=fixed, free_batch=free_batch)
+    valid = [np.flatnonzero(_valid_sharding(name, layouts_, cluster, fixed)) for name in shardings]
+    columns = {name: np.concatenate([values[rows] for rows in valid]) for name, values in layouts_.items()}
+    columns["sharding"] = np.repeat(np.arange(len(shardings)), [len(rows) for rows in valid])
     for way in ways:
-        facts = training_facts(architecture, replace(base, recompute=way))
-        for sharding in shardings:
-            plan = replace(base, recompute=way, layout=replace(base.layout, sharding=sharding))
-            valid = _valid_sharding(sharding, columns, cluster, fixed)
-            for start in range(0, int(valid.sum()), CHUNK):
-                rows = np.flatnonzero(valid)[start : start + CHUNK]
-                chosen = {name: values[rows] for name, values in columns.items()}
-                yield Family(base=plan, columns=chosen, facts=facts)
+        plan = replace(base, recompute=way)
+        if len(columns["tp"]):
+            yield Family(base=plan, columns=columns, shardings=shardings, facts=training_facts(architecture, plan))
 
 
 def _valid_sharding(sharding: str, columns: Mapping[str, Any], cluster: Cluster, fixed: Fixed) -> Any:
@@ -229,11 +256,10 @@ def _valid_sharding(sharding: str, columns: Mapping[str, Any], cluster: Cluster,
     A sharding that was asked for is taken as it is.
     """
     ranks = columns["dp"] * columns["cp"]
-    if fixed.get("sharding"):
-        return np.ones(len(ranks), bool)
-    if sharding == "none":
-        return np.ones(len(ranks), bool)
-    alone = (columns["pp"] == 1) if sharding in ("zero2", "zero3", "fsdp", "hsdp") else np.ones(len(ranks), bool)
+    everything = np.ones(len(ranks), bool)
+    if fixed.get("sharding") or sharding == "none":
+        return everything
+    alone = (columns["pp"] == 1) if sharding in GATHERS | {"zero2"} else everything
     enough = ranks * columns["tp"] > cluster.node.gpus if sharding == "hsdp" else ranks > 1
     return alone & enough
 
@@ -265,11 +291,13 @@ class Found:
 def plan_at(family: Family, index: int, cluster: Cluster, *, free_batch: bool = False) -> TrainingPlan:
     """Return one plan of a family as an object."""
     row = {name: int(values[index]) for name, values in family.columns.items()}
-    shards = int(_sharded_ranks(family.base, {k: np.array([v]) for k, v in row.items()}, cluster.node.gpus)[0])
+    sharding: Any = family.shardings[row["sharding"]]
+    ranks = np.array([row["dp"] * row["cp"]])
+    shards = int(shard_ranks(sharding, family.base, ranks=ranks, tp=row["tp"], per_node=cluster.node.gpus)[0])
     layout = Layout(
         tp=row["tp"], pp=row["pp"], vpp=row["vpp"], cp=row["cp"], ep=row["ep"], dp=row["dp"],
-        etp=1 if row["ep"] > 1 else row["tp"], sharding=family.base.layout.sharding,
-        shard_group=shards if family.base.layout.sharding == "hsdp" else family.base.layout.shard_group,
+        etp=1 if row["ep"] > 1 else row["tp"], sharding=sharding,
+        shard_group=shards if sharding == "hsdp" else family.base.layout.shard_group,
         sequence_parallel=family.base.layout.sequence_parallel and row["tp"] > 1,
     )  # fmt: skip
     batch = row["micro_batch"] * row["dp"] if free_batch else family.base.global_batch

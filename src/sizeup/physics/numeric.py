@@ -15,7 +15,11 @@ Column: TypeAlias = Any
 
 def is_column(*values: Column) -> bool:
     """Return whether any of ``values`` is a NumPy array."""
-    return any(hasattr(value, "__array_priority__") or hasattr(value, "dtype") for value in values)
+    # plain numbers first: this runs for every operation of every formula
+    for value in values:
+        if not isinstance(value, (int, float)) and (hasattr(value, "__array_priority__") or hasattr(value, "dtype")):
+            return True
+    return False
 
 
 def maximum(first: Column, *others: Column) -> Column:
