@@ -22,10 +22,12 @@ _NEVER_SIZES = (
     r"_multiplier|_multipliers|_coef|_coeff|_loss|_act|_activation|_version|_implementation|_dtype|_temperature|_alpha|_beta|"
     r"_id|_ids|_limit|_softcap|_softcapping|_clip|_base|_url|_format|_strategy|_mode|_chunk_size|_jitter|_jitter_noise)$"
 )
-HARMLESS_KEYS = frozenset(
-    ["_name_or_path", "_commit_hash", "_schema", "_note", "_source", "architectures", "auto_map", "transformers_version", "torch_dtype", "dtype", "use_cache", "model_type", "is_encoder_decoder", "is_decoder", "output_attentions", "output_hidden_states", "return_dict", "id2label", "label2id", "num_labels", "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id", "decoder_start_token_id", "task_specific_params", "pretraining_tp", "rope_scaling", "rope_theta", "rope_parameters", "rope_local_base_freq", "rotary_pct", "rotary_emb_base", "partial_rotary_factor", "rope_interleave", "rope_interleaved", "use_sliding_window_cache", "initializer_range", "hidden_act", "hidden_activation", "activation_function", "attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "layer_norm_epsilon", "layer_norm_eps", "rms_norm_eps", "norm_eps", "norm_epsilon", "gradient_checkpointing", "quantization_config", "chunk_size_feed_forward", "finetuning_task", "prefix", "problem_type", "pruned_heads", "tokenizer_class", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout", "router_aux_loss_coef", "output_router_logits", "router_jitter_noise", "norm_topk_prob", "topk_method", "scoring_func", "topk_group", "n_group", "seq_aux", "aux_loss_alpha", "routed_scaling_factor", "ep_size", "attn_implementation", "_attn_implementation", "_attn_implementation_autoset", "use_bfloat16", "use_flash_attn", "flash_attn", "use_flash_attention", "torchscript", "max_length", "min_length", "do_sample", "num_beams", "seq_length", "max_sequence_length", "original_max_position_embeddings", "model_max_length", "tokenizer_type", "max_window_layers", "swiglu_limit", "initial_context_length", "experts_per_token", "num_logits_to_keep", "logits_to_keep", "block_size", "fuse_norm", "fuse_cross_entropy", "fuse_swiglu", "training_length", "unused", "tie_word_embeddings", "mup_base_width", "model_size", "context_window_size", "attention_sink_size", "prefill_chunk_size", "tensor_parallel_shards", "cache_implementation", "use_mrope", "ignore_index", "num_beam_groups", "num_return_sequences", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "temperature", "top_k", "top_p", "typical_p", "length_penalty", "repetition_penalty", "diversity_penalty", "bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty", "output_scores", "return_dict_in_generate", "remove_invalid_values", "early_stopping", "tf_legacy_loss"]
-)  # fmt: skip
-"""Keys that never change a size, seen in published configurations."""
+
+
+@functools.cache
+def harmless_keys() -> frozenset[str]:
+    """Return the keys that never change a size, seen in published configurations (``harmless_keys.txt``)."""
+    return frozenset(read_text("llm/harmless_keys.txt").split())
 
 
 class _ClassDefaults(Mapping[str, dict[str, Any]]):
@@ -181,8 +183,7 @@ class Config:
             raise UserError(f'{self.where}: "{name}" must be a mapping, not {value!r}')
         default_type = class_defaults().get(self.model_type, {}).get("sub_configs", {}).get(name)
         found_type = value.get("model_type") or model_type or default_type
-        own_part = bool(default_type and default_type.startswith(self.model_type))
-        if default_type and (own_part or found_type not in class_defaults()):
+        if default_type and default_type.startswith(self.model_type):
             found_type = default_type  # a part of its own class keeps it whatever type a published configuration says
         child = Config({**value, **(changes or {})}, model_type=found_type, where=f"{self.where}.{name}")
         self._children.append(child)
@@ -192,6 +193,7 @@ class Config:
         """Return the same keys for another type's rules: what it reads counts as read here, class defaults stay."""
         same = copy.copy(self)
         same.model_type = model_type
+        same.defaults = {**class_defaults().get(model_type, {}).get("defaults", {}), **self.defaults}
         return same
 
     def respell(self, older: Mapping[str, str]) -> None:
@@ -211,7 +213,7 @@ class Config:
 
     def unread(self) -> list[str]:
         """Return the keys present that neither the family nor the class defaults know, harmless ones left out."""
-        known = self._read | set(self.defaults) | HARMLESS_KEYS | self._harmless
+        known = self._read | set(self.defaults) | harmless_keys() | self._harmless
         known |= set(self._aliases)
         keys = [key for key in self.values if key not in known and not key.startswith("_")]
         for child in self._children:

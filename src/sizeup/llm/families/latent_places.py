@@ -128,23 +128,23 @@ def _note_dims(config: Config, index: int, *, slides: bool) -> Dims:
     changes: dict[str, Any] = {}
     if isinstance(listed, dict):
         changes = next((values for key, values in listed.items() if int(key) == index), {})
-    own = {"prefix": "swa_" if slides and not isinstance(listed, dict) else "", "changes": changes}
-    nope = _note_size(config, "qk_nope_head_dim", **own)
+    prefix = "swa_" if slides and not isinstance(listed, dict) else ""
+
+    def size(name: str) -> int:
+        return int(changes[name]) if name in changes else config.integer(f"{prefix}{name}")
+
+    nope = size("qk_nope_head_dim")
     rope = changes.get("qk_rope_head_dim") or config.integer("qk_rope_head_dim")
-    if own["prefix"]:
+    if prefix:
         rest = config.integer("swa_head_dim") - nope
         rope = config.optional_integer("swa_qk_rope_head_dim", default=rest, minimum=1) or rest
         if rope != rest or rest < 1:
             raise UserError(f'{config.where}: "swa_head_dim" must be "swa_qk_nope_head_dim" + "swa_qk_rope_head_dim"')
     return Dims(
-        heads=_note_size(config, "num_attention_heads", **own),
-        q_rank=_note_size(config, "q_lora_rank", **own),
-        kv_rank=_note_size(config, "kv_lora_rank", **own),
+        heads=size("num_attention_heads"),
+        q_rank=size("q_lora_rank"),
+        kv_rank=size("kv_lora_rank"),
         nope_dim=nope,
         rope_dim=int(rope),
-        value_dim=_note_size(config, "v_head_dim", **own),
+        value_dim=size("v_head_dim"),
     )
-
-
-def _note_size(config: Config, name: str, *, prefix: str, changes: dict[str, Any]) -> int:
-    return int(changes[name]) if name in changes else config.integer(f"{prefix}{name}")
