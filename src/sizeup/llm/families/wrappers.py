@@ -18,9 +18,11 @@ from sizeup.llm.config import Config
 from sizeup.llm.families import build_section
 from sizeup.llm.families.published import published_class
 from sizeup.llm.towers import encoder
+from sizeup.llm.towers import listeners as listen
+from sizeup.llm.towers import mergers as merge
 from sizeup.llm.towers import projectors as join
+from sizeup.llm.towers.joints import Projector
 from sizeup.llm.towers.parts import relabelled
-from sizeup.llm.towers.projectors import Projector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ class Wrapper:
     tied_by: str = "whole"
 
 
-QWEN3 = Wrapper(project=join.qwen3_merger)
+QWEN3 = Wrapper(project=merge.qwen3_merger)
 WRAPPERS: Mapping[str, Wrapper] = {
     "gemma3": Wrapper(project=join.gemma3),
     "gemma3n": Wrapper(project=join.gemma3n, sections=("vision_config", "audio_config")),
@@ -57,44 +59,55 @@ WRAPPERS: Mapping[str, Wrapper] = {
     "paligemma": Wrapper(project=join.paligemma),
     "llama4": Wrapper(project=join.llama4, causal_is_text=True),
     "mllama": Wrapper(project=join.mllama, causal_is_text=True, tied_by="nobody"),
-    "qwen2_vl": Wrapper(project=join.qwen2_merger),
-    "qwen2_5_vl": Wrapper(project=join.qwen2_merger),
+    "qwen2_vl": Wrapper(project=merge.qwen2_merger),
+    "qwen2_5_vl": Wrapper(project=merge.qwen2_merger),
     "qwen3_vl": QWEN3,
     "qwen3_vl_moe": QWEN3,
-    "qwen3_5": Wrapper(project=join.qwen3_merger, causal_is_text=True),
-    "qwen3_5_moe": Wrapper(project=join.qwen3_merger, causal_is_text=True),
-    "qwen4_exp": Wrapper(project=join.qwen3_merger, causal_is_text=True),
-    "exaone4_5": Wrapper(project=join.qwen2_merger),
-    "glm4v": Wrapper(project=join.glm4v),
-    "glm4v_moe": Wrapper(project=join.glm4v),
-    "glm46v": Wrapper(project=join.glm4v),
+    "qwen3_5": Wrapper(project=merge.qwen3_merger, causal_is_text=True),
+    "qwen3_5_moe": Wrapper(project=merge.qwen3_merger, causal_is_text=True),
+    "qwen4_exp": Wrapper(project=merge.qwen3_merger, causal_is_text=True),
+    "exaone4_5": Wrapper(project=merge.qwen2_merger),
+    "glm4v": Wrapper(project=merge.glm4v),
+    "glm4v_moe": Wrapper(project=merge.glm4v),
+    "glm46v": Wrapper(project=merge.glm4v),
+    "glmga": Wrapper(project=merge.glm4v),
+    "glm_ocr": Wrapper(project=merge.glm4v),
+    "glmasr": Wrapper(project=listen.glm_asr, sections=("audio_config",)),
+    "qwen3_asr": Wrapper(project=listen.qwen3_asr, sections=("audio_config",)),
+    "qwen2_5_omni_thinker": Wrapper(project=merge.qwen2_merger, sections=("vision_config", "audio_config")),
+    "qwen3_omni_moe_thinker": Wrapper(project=merge.qwen3_merger, sections=("vision_config", "audio_config")),
+    "hyperclovax_vision_v2": Wrapper(project=merge.hyperclovax),
+    "lfm3_vl": Wrapper(project=merge.lfm3),
+    "qianfan_ocr": Wrapper(project=merge.internvl),
+    "pp_chart2table": Wrapper(project=join.got_ocr2),
+    "aria": Wrapper(project=join.aria),
     "llava": Wrapper(project=join.llava),
     "llava_next": Wrapper(project=join.llava_next),
     "llava_next_video": Wrapper(project=join.llava_video),
     "llava_onevision": Wrapper(project=join.llava_next),
     "video_llava": Wrapper(project=join.llava, sections=("vision_config", "vision_config")),
     "vipllava": Wrapper(project=join.vip_llava),
-    "mistral3": Wrapper(project=join.mistral3),
-    "ministral3": Wrapper(project=join.mistral3, tied_by="text"),
-    "lighton_ocr": Wrapper(project=join.mistral3),
-    "internvl": Wrapper(project=join.internvl),
-    "aya_vision": Wrapper(project=join.aya_vision),
-    "cohere2_vision": Wrapper(project=join.cohere2_vision),
-    "lfm2_vl": Wrapper(project=join.lfm2),
+    "mistral3": Wrapper(project=merge.mistral3),
+    "ministral3": Wrapper(project=merge.mistral3, tied_by="text"),
+    "lighton_ocr": Wrapper(project=merge.mistral3),
+    "internvl": Wrapper(project=merge.internvl),
+    "aya_vision": Wrapper(project=merge.aya_vision),
+    "cohere2_vision": Wrapper(project=merge.cohere2_vision),
+    "lfm2_vl": Wrapper(project=merge.lfm2),
     "idefics2": Wrapper(project=join.idefics2),
-    "idefics3": Wrapper(project=join.idefics3),
-    "smolvlm": Wrapper(project=join.idefics3),
+    "idefics3": Wrapper(project=merge.idefics3),
+    "smolvlm": Wrapper(project=merge.idefics3),
     "ovis2": Wrapper(project=join.ovis2),
-    "kimi_k25": Wrapper(project=join.kimi),
-    "minimax_m3_vl": Wrapper(project=join.minimax_m3),
+    "kimi_k25": Wrapper(project=merge.kimi),
+    "minimax_m3_vl": Wrapper(project=merge.minimax_m3),
     "got_ocr2": Wrapper(project=join.got_ocr2),
     "fuyu": Wrapper(project=join.fuyu, sections=()),
-    "paddleocr_vl": Wrapper(project=join.paddle_ocr),
+    "paddleocr_vl": Wrapper(project=merge.paddle_ocr),
     "deepseek_vl": Wrapper(project=join.deepseek_vl),
     "video_llama_3": Wrapper(project=join.video_llama3),
-    "qwen2_audio": Wrapper(project=join.audio_linear, sections=("audio_config",), tied_by="nobody"),
-    "voxtral": Wrapper(project=join.voxtral, sections=("audio_config",), tied_by="nobody"),
-    "moss_transcribe_diarize": Wrapper(project=join.moss, sections=("audio_config",)),
+    "qwen2_audio": Wrapper(project=listen.audio_linear, sections=("audio_config",), tied_by="nobody"),
+    "voxtral": Wrapper(project=listen.voxtral, sections=("audio_config",), tied_by="nobody"),
+    "moss_transcribe_diarize": Wrapper(project=listen.moss, sections=("audio_config",)),
 }
 TEXT_AS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "qwen2_vl_text": ("qwen2", {}),
@@ -102,11 +115,16 @@ TEXT_AS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "qwen3_vl_text": ("qwen3", {}),
     "qwen3_vl_moe_text": ("qwen3_moe", {}),
     "emu3_text_model": ("llama", {}),
+    "qwen2_5_omni_text": ("qwen2", {}),
+    "qwen3_omni_moe_text": ("qwen3_moe", {}),
+    "glm_ocr_text": ("glm4", {"attention_bias": False}),
     "glm4v_text": ("glm4", {"attention_bias": True}),
     "glm4v_moe_text": ("glm4_moe", {"use_qk_norm": False}),
     "paddleocr_vl_text": ("ernie4_5", {}),
 }
 """Text models whose layers are another type's; their own class defaults stay, and what the code fixes."""
+FLAT = {"qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2"}
+"""Types whose first published files hold the text model's keys beside the tower's section."""
 COMPLETED = frozenset({"voxtral"})
 """Types that complete a section that is there with what they would put in its place."""
 
@@ -150,8 +168,10 @@ def part(config: Config, name: str, changes: Mapping[str, Any] | None = None) ->
 
 def text_section(config: Config, wrapper: Wrapper, *, whole: bool) -> Config:
     """Return the text model's configuration, with embeddings tied as the whole model says."""
-    if wrapper.flat_text:
-        return config.seen_as(wrapper.flat_text)
+    flat = wrapper.flat_text or (FLAT.get(config.model_type) if "text_config" not in config.values else None)
+    if flat and (wrapper.flat_text or "hidden_size" in config.values):
+        return config.seen_as(flat)
+    config.ignore(*(key for key in config.values if key.endswith(("_token_id", "_token_index"))))
     text = part(config, "text_config")
     config.ignore("hidden_size", "vocab_size", "projection_dim", "vision_feature_layer", "projector_hidden_act")
     text.model_type, fixed = TEXT_AS.get(text.model_type, (text.model_type, {}))

@@ -17,6 +17,10 @@ SPECIAL: Mapping[str, Callable[[Config], Tensors | None]] = {
     "ovis2_vision": vision.ovis2,
     "mllama_vision_model": vision.mllama,
     "got_ocr2_vision": vision.sam,
+    "pp_chart2table_vision": vision.sam,
+    "qianfan_ocr_vision": vision.internvl,
+    "glm_ocr_vision": vision.glm_ocr,
+    "lfm3_vl_vision": vision.lfm3,
     "gemma4_vision": gemma.gemma4_vision,
     "gemma4_audio": gemma.gemma4_audio,
     "gemma4_unified_vision": gemma.unified_vision,
@@ -26,6 +30,10 @@ SPECIAL: Mapping[str, Callable[[Config], Tensors | None]] = {
     "phi4_multimodal_audio": audio.phi4_audio,
     "dots3_note_vision_encoder": dots3.vision,
     "dots3_note_audio_encoder": dots3.audio,
+    "qwen2_5_omni_audio_encoder": audio.qwen_omni,
+    "qwen3_omni_moe_audio_encoder": audio.qwen3_audio,
+    "qwen3_asr_encoder": audio.qwen3_audio,
+    "glmasr_encoder": audio.glm_asr,
     "voxtral_encoder": audio.whisper_encoder,
     "qwen2_audio_encoder": audio.whisper_encoder,
     "moss_transcribe_diarize_audio": audio.whisper_encoder,
@@ -34,7 +42,7 @@ SPECIAL: Mapping[str, Callable[[Config], Tensors | None]] = {
 
 WITHOUT_EFFECT = (
     "head_dim", "vocab_size", "projection_dim", "num_image_tokens", "window_size", "fullatt_block_indexes",
-    "spatial_patch_size", "tokens_per_second", "num_attention_heads", "num_heads", "attention_heads",
+    "spatial_patch_size", "in_chans", "tokens_per_second", "num_attention_heads", "num_heads", "attention_heads",
 )  # fmt: skip
 """Keys of towers that look like sizes and change none: published configurations carry them along."""
 

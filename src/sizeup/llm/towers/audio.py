@@ -20,14 +20,76 @@ def whisper_encoder(config: Config) -> Tensors:
         *convolution("conv1", hidden, config.integer("num_mel_bins"), 3),
         *convolution("conv2", hidden, hidden, 3),
         *table("embed_positions", config.integer("max_source_positions"), hidden, use="position", part="tower"),
+        *_whisper_layers(config, hidden, key_bias=False),
+        *norm("layer_norm", hidden, bias=True, part="tower"),
+    )
+
+
+def qwen_omni(config: Config) -> Tensors:
+    """Return Qwen2.5-Omni's encoder: Whisper's without a table of positions, projected to the text model's width."""
+    hidden, out = config.integer("d_model"), config.integer("output_dim")
+    config.ignore("max_source_positions", "n_window")
+    return (
+        *convolution("conv1", hidden, config.integer("num_mel_bins"), 3),
+        *convolution("conv2", hidden, hidden, 3),
+        *table("audio_bos_eos_token", 2, out, part="tower"),
+        *_whisper_layers(config, hidden, key_bias=False),
+        *norm("ln_post", hidden, bias=True, part="tower"),
+        *tower_linear("proj", out, hidden),
+    )
+
+
+def qwen3_audio(config: Config) -> Tensors:
+    """Return Qwen3-Omni's and Qwen3-ASR's encoder: three convolutions over time and frequency."""
+    hidden, stem = config.integer("d_model"), config.integer("downsample_hidden_size")
+    rows = config.integer("num_mel_bins")
+    for _ in range(3):
+        rows = (rows + 1) // 2
+    config.ignore("max_source_positions", "n_window", "n_window_infer", "conv_chunksize", "max_position_embeddings")
+    tensors = (
+        *convolution("conv2d1", stem, 1, 3, 3),
+        *relabelled(convolution("conv2d", stem, stem, 3, 3), layers=2),
+        *tower_linear("conv_out", hidden, stem * rows, bias=False),
+        *_whisper_layers(config, hidden),
+        *norm("ln_post", hidden, bias=True, part="tower"),
+    )
+    if config.model_type == "qwen3_asr_encoder":
+        return tensors
+    return (
+        *tensors,
+        *tower_linear("proj1", hidden, hidden),
+        *tower_linear("proj2", config.integer("output_dim"), hidden),
+    )
+
+
+def glm_asr(config: Config) -> Tensors:
+    """Return GLM-ASR's encoder: Whisper's with rotary positions and, possibly, fewer key-value heads."""
+    hidden, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
+    head_dim = config.integer("head_dim", default=hidden // heads)
+    kv_heads = config.optional_integer("num_key_value_heads", minimum=1) or heads
+    return (
+        *convolution("conv1", hidden, config.integer("num_mel_bins"), 3),
+        *convolution("conv2", hidden, hidden, 3),
         *vit_layers(
             hidden=hidden,
-            intermediate=config.integer("encoder_ffn_dim", "intermediate_size"),
-            layers=config.integer("encoder_layers", "num_hidden_layers"),
+            intermediate=config.integer("intermediate_size"),
+            layers=config.integer("num_hidden_layers"),
             key_bias=False,
+            width=heads * head_dim,
+            kv_width=kv_heads * head_dim,
             prefix="layers.",
         ),
-        *norm("layer_norm", hidden, bias=True, part="tower"),
+        *norm("norm", hidden, bias=True, part="tower"),
+    )
+
+
+def _whisper_layers(config: Config, hidden: int, *, key_bias: bool = True) -> Tensors:
+    return vit_layers(
+        hidden=hidden,
+        intermediate=config.integer("encoder_ffn_dim", "intermediate_size"),
+        layers=config.integer("encoder_layers", "num_hidden_layers"),
+        key_bias=key_bias,
+        prefix="layers.",
     )
 
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sizeup.errors import UserError
 from sizeup.llm.blocks import norm, vector
 from sizeup.llm.config import Config
+from sizeup.llm.towers.parts import relabelled
 from sizeup.llm.towers.vit import Tensors, Vit, convolution, sides, tower_linear, vit, vit_layers
 
 SIGLIP = Vit(pool_head="vision_use_head")
 CLIP = Vit(class_token=True, patch_bias=False, pre_norm=True)
 PLAIN = Vit()
+QWEN25 = Vit(patch="video", patch_bias=False, places=(), post_norm=False, norm_bias=False, gated=True)
 QWEN3 = Vit(patch="video", places=("num_position_embeddings",), post_norm=False)
 VITS: Mapping[str, Vit] = {
     "clip_vision_model": CLIP,
@@ -37,10 +40,10 @@ VITS: Mapping[str, Vit] = {
     "qwen2_vl_vision": Vit(
         patch="video", patch_bias=False, places=(), post_norm=False, width="embed_dim", mlp_width="mlp_ratio"
     ),
-    "qwen2_5_vl_vision": Vit(
-        patch="video", patch_bias=False, places=(), post_norm=False, norm_bias=False, gated=True
-    ),
+    "qwen2_5_vl_vision": QWEN25,
+    "qwen2_5_omni_vision_encoder": QWEN25,
     "qwen3_vl_vision": QWEN3,
+    "qwen3_omni_moe_vision_encoder": QWEN3,
     "qwen3_vl_moe_vision": QWEN3,
     "qwen3_5_vision": QWEN3,
     "qwen3_5_moe_vision": QWEN3,
@@ -110,6 +113,63 @@ def glm4v(config: Config) -> Tensors:
         *vit(config, GLM4V),
         *vector("embeddings.position_embedding", rows, hidden, part="tower"),
         *norm("post_conv_layernorm", hidden, part="tower"),
+    )
+
+
+def glm_ocr(config: Config) -> Tensors:
+    """Return GLM-OCR's tower: GLM-4V's with norms of query and key, and no table of positions."""
+    head_dim = config.integer("hidden_size") // config.integer("num_heads")
+    shape = Vit(
+        patch="video", places=(), norm_bias=False, gated=True,
+        qkv_bias="attention_bias", output_bias="attention_bias", mlp_bias="attention_bias",
+    )  # fmt: skip
+    norms = (*norm("q_norm", head_dim, part="tower"), *norm("k_norm", head_dim, part="tower"))
+    return (*vit(config, shape), *relabelled(norms, layers=config.integer("depth"), prefix="blocks.attn."))
+
+
+LFM3_KINDS = ("conv", "full_attention")
+"""Where no list says otherwise, every second layer from the third on attends."""
+
+
+def lfm3(config: Config) -> Tensors:
+    """Return LFM3-VL's tower: gated convolutions over the image, attention in some layers."""
+    hidden, width = config.integer("hidden_size"), config.integer("intermediate_size")
+    heads = config.integer("num_attention_heads")
+    head_dim = config.integer("head_dim", default=hidden // heads)
+    kv_width = head_dim * (config.optional_integer("num_key_value_heads", minimum=1) or heads)
+    kernel, patch = config.integer("conv_kernel_size"), config.integer("patch_size")
+    pixels = config.integer("in_channels") * config.integer("temporal_patch_size") * patch**2
+    layers = config.integer("num_hidden_layers")
+    listed = config.sequence("layer_types") or [LFM3_KINDS[index > 1 and not index % 2] for index in range(layers)]
+    if len(listed) != layers:
+        raise UserError(f'{config.where}: "layer_types" names {len(listed)} layers, the tower has {layers}')
+    attends = sum(kind == "full_attention" for kind in listed)
+    attention = (
+        *tower_linear("self_attn.q_proj", heads * head_dim, hidden, bias=False),
+        *tower_linear("self_attn.k_proj", kv_width, hidden, bias=False),
+        *tower_linear("self_attn.v_proj", kv_width, hidden, bias=False),
+        *tower_linear("self_attn.out_proj", hidden, heads * head_dim, bias=False),
+        *norm("self_attn.q_norm", head_dim, part="tower"),
+        *norm("self_attn.k_norm", head_dim, part="tower"),
+    )
+    mixing = (
+        *tower_linear("conv.in_proj", 3 * hidden, hidden, bias=False),
+        *tower_linear("conv.out_proj", hidden, hidden, bias=False),
+        *convolution("conv.spatial_conv", hidden, 1, kernel, kernel, bias=False),
+    )
+    every = (
+        *tower_linear("feed_forward.w1", width, hidden, bias=False),
+        *tower_linear("feed_forward.w2", hidden, width, bias=False),
+        *tower_linear("feed_forward.w3", width, hidden, bias=False),
+        *norm("ffn_norm", hidden, part="tower"),
+        *norm("operator_norm", hidden, part="tower"),
+    )
+    return (
+        *tower_linear("patch_embed", hidden, pixels, bias=False),
+        *norm("embedding_norm", hidden, part="tower"),
+        *relabelled(attention, layers=attends, prefix="layers."),
+        *relabelled(mixing, layers=layers - attends, prefix="layers."),
+        *relabelled(every, layers=layers, prefix="layers."),
     )
 
 
