@@ -1,0 +1,95 @@
+"""Evidence: measured cases are read strictly, bands come from other groups, summaries count what they say."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sizeup.errors import UserError
+from sizeup.evidence.bands import factors, weighted_quantile
+from sizeup.evidence.cases import read_cases, shipped_cases
+from sizeup.evidence.validate import Record, quantile, summarise, with_bands
+
+RESIDUALS = st.dictionaries(st.sampled_from("abcd"), st.lists(st.floats(-1, 1), min_size=1, max_size=30), min_size=1)
+
+
+def record(group: str, measured: float, predicted: float | None, quantity: str = "step_seconds") -> Record:
+    """Return one record of a training table."""
+    return Record(
+        case_id=f"{group}-{measured}", group=group, table="training", quality="A", quantity=quantity, meter="",
+        measured=measured, predicted=predicted,
+    )  # fmt: skip
+
+
+@given(RESIDUALS)
+def test_a_band_holds_its_prediction_and_nearly_all_residuals(residuals: dict[str, list[float]]) -> None:
+    band = factors(residuals)
+    assert band
+    assert band.low <= 1 <= band.high
+    inside = weight = 0.0
+    for values in residuals.values():
+        for value in values:
+            weight += 1 / math.sqrt(len(values))
+            if band.low * (1 - 1e-9) <= math.exp(value) <= band.high * (1 + 1e-9):
+                inside += 1 / math.sqrt(len(values))
+    assert inside / weight >= 0.85
+
+
+@given(RESIDUALS)
+def test_a_group_has_no_say_in_its_own_band(residuals: dict[str, list[float]]) -> None:
+    other = factors({**residuals, "judged": [5.0, -5.0]}, without="judged")
+    assert other == factors(residuals)
+
+
+def test_nothing_to_learn_from_is_no_band() -> None:
+    assert factors({}) is None
+    assert factors({"only": [0.1]}, without="only") is None
+
+
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=40), st.floats(0, 1))
+def test_quantiles_stay_inside_and_grow(values: list[float], share: float) -> None:
+    assert min(values) <= quantile(values, share) <= max(values)
+    assert quantile(values, 0.1) <= quantile(values, 0.9)
+    assert weighted_quantile([(v, 1.0) for v in values], share) in values
+
+
+def test_records_get_bands_from_other_groups_only() -> None:
+    residuals = {"training/step_seconds/": {"a": [0.5], "b": [-0.5]}}
+    (banded,) = with_bands([record("a", 2.0, 1.0)], residuals=residuals)
+    assert banded.low == pytest.approx(math.exp(-0.5))
+    assert banded.high == 1.0
+
+
+def test_summary_counts_errors_bias_and_skips() -> None:
+    rows = [record("a", 1.0, 1.1), record("a", 1.0, 0.9), record("b", 1.0, 1.3), record("b", 1.0, None)]
+    everything = summarise(rows)[0]
+    assert (everything.group, everything.n, everything.skipped) == ("all", 3, 1)
+    assert everything.median_error == pytest.approx(0.1)
+    assert everything.bias == pytest.approx(0.1)
+    assert everything.worst[0] == ("b-1.0", pytest.approx(0.3))
+
+
+def test_out_of_memory_is_judged_by_more_likely_than_not() -> None:
+    rows = [record("a", 1.0, 0.8, "oom"), record("a", 0.0, 0.6, "oom"), record("a", 0.0, 0.1, "oom")]
+    assert summarise(rows)[0].right == pytest.approx(2 / 3)
+
+
+def test_shipped_tables_hold_measured_numbers() -> None:
+    for table, least in (("training", 700), ("serving", 2000)):
+        cases = shipped_cases(table)  # type: ignore[arg-type]
+        assert len(cases) >= least
+        assert len({case.case_id for case in cases}) == len(cases)
+        measured = [m for case in cases for m in case.measured()]
+        assert all(m.value > 0 or m.quantity == "oom" for m in measured)
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "case_id,group\nx,y\n", "\xff\xfe\x00"])
+def test_other_tables_are_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError):
+        read_cases(path)
