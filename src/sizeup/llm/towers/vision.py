@@ -6,6 +6,7 @@ Source: transformers 5.23, ``modeling_<type>.py`` of every type named here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from sizeup.errors import UserError
 from sizeup.llm.blocks import norm, vector
@@ -144,32 +145,41 @@ def lfm3(config: Config) -> Tensors:
     if len(listed) != layers:
         raise UserError(f'{config.where}: "layer_types" names {len(listed)} layers, the tower has {layers}')
     attends = sum(kind == "full_attention" for kind in listed)
-    attention = (
-        *tower_linear("self_attn.q_proj", heads * head_dim, hidden, bias=False),
+    return (
+        *tower_linear("patch_embed", hidden, pixels, bias=False),
+        *norm("embedding_norm", hidden, part="tower"),
+        *relabelled(_lfm3_attention(hidden, heads * head_dim, kv_width, head_dim), layers=attends, prefix="layers."),
+        *relabelled(_lfm3_mixing(hidden, kernel), layers=layers - attends, prefix="layers."),
+        *relabelled(_lfm3_mlp(hidden, width), layers=layers, prefix="layers."),
+    )
+
+
+def _lfm3_attention(hidden: int, width: int, kv_width: int, head_dim: int) -> Tensors:
+    return (
+        *tower_linear("self_attn.q_proj", width, hidden, bias=False),
         *tower_linear("self_attn.k_proj", kv_width, hidden, bias=False),
         *tower_linear("self_attn.v_proj", kv_width, hidden, bias=False),
-        *tower_linear("self_attn.out_proj", hidden, heads * head_dim, bias=False),
+        *tower_linear("self_attn.out_proj", hidden, width, bias=False),
         *norm("self_attn.q_norm", head_dim, part="tower"),
         *norm("self_attn.k_norm", head_dim, part="tower"),
     )
-    mixing = (
+
+
+def _lfm3_mixing(hidden: int, kernel: int) -> Tensors:
+    return (
         *tower_linear("conv.in_proj", 3 * hidden, hidden, bias=False),
         *tower_linear("conv.out_proj", hidden, hidden, bias=False),
         *convolution("conv.spatial_conv", hidden, 1, kernel, kernel, bias=False),
     )
-    every = (
+
+
+def _lfm3_mlp(hidden: int, width: int) -> Tensors:
+    return (
         *tower_linear("feed_forward.w1", width, hidden, bias=False),
         *tower_linear("feed_forward.w2", hidden, width, bias=False),
         *tower_linear("feed_forward.w3", width, hidden, bias=False),
         *norm("ffn_norm", hidden, part="tower"),
         *norm("operator_norm", hidden, part="tower"),
-    )
-    return (
-        *tower_linear("patch_embed", hidden, pixels, bias=False),
-        *norm("embedding_norm", hidden, part="tower"),
-        *relabelled(attention, layers=attends, prefix="layers."),
-        *relabelled(mixing, layers=layers - attends, prefix="layers."),
-        *relabelled(every, layers=layers, prefix="layers."),
     )
 
 
@@ -202,8 +212,9 @@ def mllama(config: Config) -> Tensors:
     hidden, tiles = config.integer("hidden_size"), config.integer("max_num_tiles")
     ratios = config.sequence("supported_aspect_ratios") or EIGHT_RATIOS
     rows = (config.integer("image_size") // config.integer("patch_size")) ** 2 + 1
-    sizes = {"hidden": hidden, "intermediate": config.integer("intermediate_size")}
-    biases = {"qkv_bias": False, "output_bias": False}
+    layers = partial(
+        vit_layers, hidden=hidden, intermediate=config.integer("intermediate_size"), qkv_bias=False, output_bias=False
+    )
     gates = (*vector("gate_attn", 1, part="tower"), *vector("gate_ffn", 1, part="tower"))
     patch = config.integer("patch_size")
     tensors = (
@@ -214,14 +225,8 @@ def mllama(config: Config) -> Tensors:
         *vector("gated_positional_embedding.gate", 1, part="tower"),
         *norm("layernorm_pre", hidden, bias=True, part="tower"),
         *norm("layernorm_post", hidden, bias=True, part="tower"),
-        *vit_layers(**sizes, **biases, layers=config.integer("num_hidden_layers"), prefix="transformer.layers."),
-        *vit_layers(
-            **sizes,
-            **biases,
-            layers=config.integer("num_global_layers"),
-            extra=gates,
-            prefix="global_transformer.layers.",
-        ),
+        *layers(layers=config.integer("num_hidden_layers"), prefix="transformer.layers."),
+        *layers(layers=config.integer("num_global_layers"), extra=gates, prefix="global_transformer.layers."),
     )
     for name in ("pre_tile_positional_embedding", "post_tile_positional_embedding"):
         tensors += (
