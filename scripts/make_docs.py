@@ -1,4 +1,4 @@
-"""Make the generated pages: docs/coverage.md (model types) and docs/cli.md (the command line).
+"""Make the generated pages in docs/: coverage.md (model types), cli.md (the command line), accuracy.md (predictions).
 
     python scripts/make_docs.py [--check]
 
@@ -19,9 +19,12 @@ import click
 
 from sizeup.cli import COMMANDS, cli
 from sizeup.errors import UserError
+from sizeup.evidence.cases import Table, shipped_cases
+from sizeup.evidence.validate import validate
 from sizeup.llm.cache import cache_size
 from sizeup.llm.families import build, model_types
 from sizeup.llm.parameters import count_parameters
+from sizeup.render.accuracy import accuracy_page
 
 ROOT = Path(__file__).parents[1]
 ORACLE = ROOT / "tests" / "oracle"
@@ -129,7 +132,14 @@ def command_line() -> str:
     return "\n".join([*pages[:4], "```", overview, "```", "", *pages[4:]])
 
 
-PAGES = {"docs/coverage.md": coverage, "docs/cli.md": command_line}
+def accuracy() -> str:
+    """Return the page that compares predictions with measured cases."""
+    tables: tuple[Table, ...] = ("training",)
+    cases = [case for table in tables for case in shipped_cases(table)]
+    return accuracy_page(validate(cases), validate(cases, leave_out=False))
+
+
+PAGES = {"docs/coverage.md": coverage, "docs/cli.md": command_line, "docs/accuracy.md": accuracy}
 
 
 def main() -> None:
