@@ -30,6 +30,9 @@ GATHERS = frozenset({"zero3", "fsdp", "hsdp"})
 RECOMPUTE = ("none", "selective", "full")
 LARGEST_MICRO_BATCH = 512
 
+SAFE = 1.2816
+"""Standard deviations between a plan's memory and the card's, for nine chances in ten to fit."""
+
 Fixed = Mapping[str, Any]
 
 
@@ -219,15 +222,22 @@ def step_seconds(
     return step_parts(raw, work, plan, traits=traits_of(base), coefficients=coefficients()).seconds()
 
 
-def evaluate(architecture: Architecture, family: Family, cluster: Cluster, *, free_batch: bool = False) -> Scores:
-    """Return memory and time of every plan of a family; time is only worked out where memory fits."""
+def safe_bytes(cluster: Cluster) -> float:
+    """Return the predicted peak up to which nine in ten plans fit one card [bytes]."""
+    return cluster.node.memory_bytes * math.exp(-SAFE * shipped_coefficients().device_spread)
+
+
+def evaluate(
+    architecture: Architecture, family: Family, cluster: Cluster, *, free_batch: bool = False, limit: float
+) -> Scores:
+    """Return memory and time of every plan of a family; time is only worked out up to ``limit`` bytes of memory."""
     columns, base = family.columns, family.base
     one = np.ones_like(columns["dp"])
     repeats = one if free_batch else base.global_batch // (columns["dp"] * columns["micro_batch"])
     shards = _shards(family, cluster)
     memory = device_bytes(family, cluster, repeats=repeats, shards=shards)
     seconds = np.full(len(memory), np.inf)
-    kept = np.flatnonzero(memory <= cluster.node.memory_bytes)
+    kept = np.flatnonzero(memory <= limit)
     if len(kept):
         seconds[kept] = step_seconds(architecture, family, cluster, kept, repeats=repeats, shards=shards)
     tokens = base.sequence_length * columns["micro_batch"] * columns["dp"] * repeats
@@ -312,19 +322,22 @@ def search(
     fixed: Fixed | None = None,
     free_batch: bool = False,
     count: int = 8,
+    limit: float | None = None,
 ) -> Found:
     """Return the plans with the fewest seconds per token that fit, the best of each layout first.
 
-    ``fixed`` holds what the user decided; ``free_batch`` lets the global batch follow the micro-batch.
+    ``fixed`` holds what the user decided; ``free_batch`` lets the global batch follow the micro-batch; ``limit`` is
+    the memory that counts as fitting (nine chances in ten by default) [bytes].
 
     Raises:
         UserError: no plan is valid, whatever its memory.
     """
+    limit = safe_bytes(cluster) if limit is None else limit
     pools: list[tuple[float, Candidate]] = []
     misses: list[Candidate] = []
     evaluated = fitting = 0
     for family in families(architecture, base, cluster, fixed=fixed or {}, free_batch=free_batch):
-        scores = evaluate(architecture, family, cluster, free_batch=free_batch)
+        scores = evaluate(architecture, family, cluster, free_batch=free_batch, limit=limit)
         evaluated, fits = evaluated + len(family), np.isfinite(scores.step_seconds)
         fitting += int(fits.sum())
         for index in np.argsort(scores.seconds_per_token, kind="stable")[: 4 * count]:

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from sizeup.estimate import Estimate, leaf, total
 from sizeup.files import read_text
 from sizeup.fitted.kernels import curves_for
 from sizeup.llm.architecture import Architecture
 from sizeup.machine import Cluster
 from sizeup.physics.collectives import Link
-from sizeup.physics.training_time import Coefficients, Hardware, StepPlan, Traits
+from sizeup.physics.training_time import Coefficients, Hardware, StepParts, StepPlan, Traits, raw_times, step_parts
 from sizeup.physics.training_work import StepWork, step_work
 from sizeup.plan.schedules import schedule
 from sizeup.plan.training import TrainingPlan
@@ -119,3 +120,88 @@ def hardware_of(cluster: Cluster, compute_dtype: str) -> Hardware:
         ).link,
         domain=domain,
     )  # fmt: skip
+
+
+PART_NAMES = {
+    "matmul": "matrix products", "attention": "attention", "memory_bound": "memory-bound kernels",
+    "recompute": "recomputation", "host": "host launches", "tensor_network": "tensor-parallel network",
+    "context_network": "context-parallel network", "expert_network": "expert exchange",
+    "pipeline_network": "pipeline network", "data_network": "data-parallel network",
+    "contention": "contention with hidden communication", "bubble": "pipeline bubble", "optimizer": "optimizer",
+    "stragglers": "stragglers",
+}  # fmt: skip
+"""What each part of a step is called."""
+
+PART_FORMULAS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "matmul": ("roofline of every linear layer: forward, input gradient, weight gradient", ("roofline",)),
+    "attention": ("2 products forward and 5 backward over the causal half", ("flashattention2",)),
+    "memory_bound": ("bytes of norms, sums, activations, casts and loss / bandwidth", ("roofline",)),
+    "recompute": ("forward work that is repeated in the backward pass", ("korthikanti2022",)),
+    "tensor_network": ("ring over tp ranks, 2 sums per layer forward and backward", ("megatron",)),
+    "data_network": ("gathers and reductions over dp ranks that compute does not hide", ("zero", "fsdp")),
+    "bubble": ("(pp - 1) / vpp micro-batches of a mean stage", ("narayanan2021",)),
+    "expert_network": ("tokens to experts and back, once per node", ("deepseek_v3",)),
+}
+
+
+def step_parts_of(architecture: Architecture, plan: TrainingPlan, cluster: Cluster) -> StepParts:
+    """Return the parts of one step as plain numbers [s]."""
+    work = work_of(architecture)
+    steps = step_plan(plan, work)
+    raw = raw_times(work, steps, hardware_of(cluster, plan.precision.compute_dtype))
+    return step_parts(raw, work, steps, traits=traits_of(plan), coefficients=coefficients())
+
+
+def step_time(architecture: Architecture, plan: TrainingPlan, cluster: Cluster) -> Estimate:
+    """Return the time of one optimizer step, in parts that sum to it.
+
+    Raises:
+        UserError: a link or a rate of the card that the plan needs is not known.
+    """
+    parts = step_parts_of(architecture, plan, cluster)
+    leaves = []
+    for name, title in PART_NAMES.items():
+        formula, sources = PART_FORMULAS.get(name, ("", ()))
+        leaves.append(leaf(title, float(getattr(parts, name)), "seconds", formula=formula, sources=sources))
+    curves = curves_for(cluster.gpu)
+    known = schedule(plan.framework).known
+    notes = () if known else (f"how {plan.framework} overlaps work is not known: taken as the generic framework",)
+    return total("step", leaves, unit="seconds", assumptions=(*curves.provenance(), *notes))
+
+
+def model_flops_of(architecture: Architecture, plan: TrainingPlan) -> float:
+    """Return the FLOP that one step of the model needs, without recomputation, attention counted causally.
+
+    Forward is 2 per active parameter and token and the attention products; backward twice that, once for frozen
+    weights.
+
+    Source: [palm] appendix B, with causal attention
+    """
+    work = work_of(architecture)
+    tokens = plan.global_batch * plan.sequence_length
+    passes = 2 if plan.method in ("lora", "qlora") else 3
+    return passes * tokens * (2 * work.active_parameters + attention_flops_per_token(work, plan.sequence_length))
+
+
+def hardware_flops_of(architecture: Architecture, plan: TrainingPlan) -> float:
+    """Return the FLOP of one step with recomputation counted."""
+    work = work_of(architecture)
+    steps = step_plan(plan, work)
+    tokens = plan.global_batch * plan.sequence_length
+    attention = attention_flops_per_token(work, plan.sequence_length)
+    body = 2 * (work.active_parameters - work.heads * work.head_parameters)
+    half = 0.5
+    again = steps.recompute_full * (body + attention) + steps.recompute_core * attention
+    return model_flops_of(architecture, plan) + tokens * (again + half * steps.recompute_half * body)
+
+
+def attention_flops_per_token(work: StepWork, sequence: int) -> float:
+    """Return the forward FLOP of attention per token, over the half of the sequence that it may look at."""
+    found = 0.0
+    for mixing in work.mixings:
+        mixer = mixing.mixer
+        if mixer.kind == "attention":
+            reach = sequence / 2 if mixer.causal else sequence
+            reach = min(reach, mixer.window or reach, (mixer.top_k_tokens or sequence) * mixer.stride)
+            found += 2 * mixing.count * mixer.heads * (mixer.key_dim + mixer.value_dim) * reach
+    return found

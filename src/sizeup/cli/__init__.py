@@ -12,6 +12,8 @@ from sizeup.errors import UserError
 
 COMMANDS = {
     "model": ("sizeup.cli.model", "How big is it, what does it need, what holds it? (the default command)"),
+    "train": ("sizeup.cli.train", "Does training fit, with which plan, how long, how much?"),
+    "validate": ("sizeup.cli.validate", "Predict measured cases and compare, group by group."),
     "envelope": ("sizeup.cli.envelope", "The back-of-the-envelope rules, and where they are loose."),
     "gpus": ("sizeup.cli.catalog", "List and filter GPUs."),
     "instances": ("sizeup.cli.catalog", "List and filter cloud instances with their dated prices."),

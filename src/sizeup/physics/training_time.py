@@ -179,8 +179,10 @@ def attention_times(work: StepWork, plan: StepPlan, hardware: Hardware) -> tuple
             value_dim=mixer.value_dim, peak=hardware.wide_peak, bandwidth=hardware.bandwidth,
             curve=hardware.attention, window=window, causal=mixer.causal,
         )  # fmt: skip
-        forward = forward + count * seconds / plan.cp
-        backward = backward + count * seconds / plan.cp * 5 / 2
+        # a ring over context ranks runs one kernel for each half of each neighbour's keys
+        pieces = count * 2 * (plan.cp - 1) * hardware.attention.floor_seconds
+        forward = forward + count * seconds / plan.cp + pieces
+        backward = backward + count * seconds / plan.cp * 5 / 2 + pieces
     return forward, backward
 
 

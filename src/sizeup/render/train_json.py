@@ -1,0 +1,103 @@
+"""The answer of ``sizeup train`` as plain data for JSON; the contract that scripts rely on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from sizeup.estimate import Band, Estimate
+from sizeup.plan.training import TrainingPlan
+from sizeup.training import Alternative, Change, Totals, TrainingAnswer
+
+DEFINITIONS = {
+    "mfu": "FLOP of the model (6 per active parameter and token, causal attention, no recomputation) / (step x GPUs x "
+    "dense peak of the compute dtype)",
+    "hfu": "as mfu, with recomputed FLOP counted",
+    "tokens_per_second_per_gpu": "global batch x sequence length / step / GPUs",
+    "device_bytes": "what nvidia-smi shows: the allocator's pool, CUDA context, communication buffers",
+    "reserved_bytes": "the caching allocator's pool, fragmentation included",
+    "allocated_bytes": "live tensors at the worst moment of the worst rank",
+}
+
+
+def _band(band: Band | None) -> dict[str, Any] | None:
+    if band is None:
+        return None
+    return {"low": band.low, "high": band.high, "cases": band.cases, "regime": band.regime}
+
+
+def plan_dict(plan: TrainingPlan) -> dict[str, Any]:
+    """Return a plan with its layout in one level; empty fields are left out."""
+    data = asdict(plan)
+    layout, precision = data.pop("layout"), data.pop("precision")
+    data = {**data, **layout, **precision, "micro_batches": plan.micro_batches}
+    return {key: value for key, value in data.items() if value not in (None, "", ())}
+
+
+def answer_dict(answer: TrainingAnswer) -> dict[str, Any]:
+    """Return the whole answer."""
+    memory, rate = answer.memory, answer.tokens_per_second_per_gpu
+    return {
+        "model": answer.name,
+        "gpu": answer.cluster.gpu.key,
+        "gpus": answer.cluster.gpus,
+        "fits": answer.fits,
+        "fit_probability": answer.fit_probability,
+        "memory": {
+            "capacity_bytes": answer.cluster.node.memory_bytes,
+            **_meter("allocated", memory.allocated),
+            **_meter("reserved", memory.reserved),
+            **_meter("device", memory.device),
+            "stage": memory.stage,
+            "moment": memory.moment,
+            "tree": memory.device.to_dict(),
+        },
+        "step_seconds": answer.step.value,
+        "step_seconds_band": _band(answer.step.band),
+        "step": answer.step.to_dict(),
+        "tokens_per_second_per_gpu": rate.value,
+        "tokens_per_second_per_gpu_band": _band(rate.band),
+        "mfu": answer.mfu,
+        "hfu": answer.hfu,
+        "ideal_step_seconds": answer.ideal_seconds,
+        "binds": answer.binds,
+        "total": _totals(answer.totals) if answer.totals else None,
+        "plan": plan_dict(answer.plan),
+        "alternatives": [_alternative(item) for item in answer.alternatives],
+        "changes": [_change(item) for item in answer.changes],
+        "searched": {"plans": answer.searched, "fitting": answer.fitting},
+        "assumptions": list(answer.assumptions),
+        "definitions": DEFINITIONS,
+    }
+
+
+def _meter(name: str, estimate: Estimate) -> dict[str, Any]:
+    return {f"{name}_bytes": estimate.value, f"{name}_band": _band(estimate.band)}
+
+
+def _totals(totals: Totals) -> dict[str, Any]:
+    instance = totals.instance
+    return {
+        "tokens": totals.tokens,
+        "steps": totals.steps,
+        "days": totals.days,
+        "days_band": _band(totals.days_band),
+        "gpu_hours": totals.gpu_hours,
+        "goodput": totals.goodput,
+        "usd": totals.usd,
+        "instance": f"{instance.cloud} {instance.name}" if instance else None,
+        "price_date": instance.date if instance else None,
+        "kilowatt_hours": totals.kilowatt_hours,
+        "assumptions": list(totals.assumptions),
+    }
+
+
+def _alternative(item: Alternative) -> dict[str, Any]:
+    return {
+        "plan": plan_dict(item.plan), "device_bytes": item.device_bytes, "step_seconds": item.step_seconds,
+        "tokens_per_second_per_gpu": item.tokens_per_second_per_gpu, "why": item.why,
+    }  # fmt: skip
+
+
+def _change(item: Change) -> dict[str, Any]:
+    return {"change": item.text, "device_bytes": item.device_bytes, "fits": item.fits, "time_factor": item.slower}

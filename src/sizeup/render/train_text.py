@@ -1,0 +1,171 @@
+"""The answer of ``sizeup train`` as text: 80 columns, the verdict first, the cheapest change next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sizeup.estimate import Band, Estimate
+from sizeup.plan.training import TrainingPlan
+from sizeup.render.layout import bad, bar, dim, good, number, offers, remark, strong, table, wrap
+from sizeup.training import Alternative, Totals, TrainingAnswer
+from sizeup.units import format_count, format_dollars, format_gib, format_seconds, significant
+
+SMALLEST_SHARE = 0.005
+"""Parts of memory below this share of the card are added up as one line."""
+
+
+def answer_lines(answer: TrainingAnswer, values: Mapping[str, Any]) -> list[str]:
+    """Return the lines of the answer."""
+    lines = [*_verdict(answer), "", *_plan(answer), "", *_memory(answer), "", *_time(answer)]
+    if answer.totals:
+        lines += ["", *_totals(answer.totals)]
+    if answer.alternatives:
+        lines += ["", *_alternatives(answer)]
+    if answer.changes:
+        lines += ["", *_changes(answer)]
+    lines += ["", *_remarks(answer), "", *_next(values)]
+    return lines
+
+
+def _verdict(answer: TrainingAnswer) -> list[str]:
+    chance = answer.fit_probability
+    share = "over 99 %" if chance > 0.99 else "under 1 %" if chance < 0.01 else f"{chance:.0%}"
+    word = good("FITS") if answer.fits else bad("DOES NOT FIT")
+    text = f"{word} (chance {share})   {strong(answer.name)} on {answer.cluster.gpus} x {answer.cluster.gpu.name}"
+    if answer.totals and answer.fits:
+        totals = answer.totals
+        price = f"   {number(format_dollars(totals.usd))}" if totals.usd else ""
+        text += f"   {number(_days(totals.days))}{price}"
+    return wrap(text, indent=0, hang=2)
+
+
+def _days(days: float) -> str:
+    return f"{significant(days)} days" if days >= 1 else f"{significant(days * 24)} h"
+
+
+def plan_words(plan: TrainingPlan) -> str:
+    """Return a layout in a few words: TP8 x PP4 (2 chunks) x DP16 ZeRO-1, micro-batch 2, full recompute."""
+    layout = plan.layout
+    sizes = [("TP", layout.tp), ("PP", layout.pp), ("CP", layout.cp), ("DP", layout.dp)]
+    words = [f"{name}{size}" for name, size in sizes if size > 1]
+    if layout.vpp > 1:
+        words = [f"{w} ({layout.vpp} chunks)" if w.startswith("PP") else w for w in words]
+    text = " x ".join(words) or "one GPU"
+    if layout.ep > 1:
+        text += f", EP{layout.ep}"
+    names = {"zero1": "ZeRO-1", "zero2": "ZeRO-2", "zero3": "ZeRO-3", "fsdp": "FSDP", "hsdp": "HSDP"}
+    text += f" {names[layout.sharding]}" if layout.sharding in names else ""
+    again = f"{plan.recompute} recompute" if plan.recompute != "none" else "no recompute"
+    return f"{text}, micro-batch {plan.micro_batch}, {again}"
+
+
+def _plan(answer: TrainingAnswer) -> list[str]:
+    plan = answer.plan
+    text = f"plan   {plan_words(plan)}; {plan.framework}, {plan.precision.compute_dtype}, {plan.optimizer}, "
+    text += f"{plan.attention} attention, {plan.loss} loss"
+    if plan.adapter:
+        text += f", {plan.method} rank {plan.adapter.rank}"
+        text += f" on {plan.adapter.base_quant}" if plan.adapter.base_quant else ""
+    batch = f"batch  {plan.global_batch:,} x {plan.sequence_length:,} tokens = "
+    batch += f"{format_count(plan.global_batch * plan.sequence_length)} per step, {plan.micro_batches:,} micro-batches"
+    return [*wrap(text, indent=0, hang=7), *wrap(batch, indent=0, hang=7)]
+
+
+def _band(band: Band | None, show: Any) -> str:
+    if band is None:
+        return "no band: nothing like it was measured"
+    stands = f"{band.cases} measured cases" if band.cases else "no measured case like this"
+    return f"90 % band {show(band.low)} to {show(band.high)}, {stands}"
+
+
+def _memory(answer: TrainingAnswer) -> list[str]:
+    memory, capacity = answer.memory, float(answer.cluster.node.memory_bytes)
+    place = f"stage {memory.stage} of {memory.stages}" if memory.stages > 1 else "every rank"
+    whole = f"{number(format_gib(memory.device.value))} of {format_gib(capacity)}"
+    lines = wrap(f"memory, worst rank ({place}, {memory.moment}), as nvidia-smi counts: {whole}", indent=0, hang=2)
+    lines += [dim(f"  {_band(memory.device.band, format_gib)}")]
+    leaves = [part for part in memory.device.walk() if not part.parts]
+    shown = [part for part in leaves if part.value >= SMALLEST_SHARE * capacity]
+    rest = sum(part.value for part in leaves) - sum(part.value for part in shown)
+    rows = [[part.name, bar(part.value / capacity), format_gib(part.value)] for part in shown]
+    if rest > 0:
+        rows.append(["other", bar(rest / capacity), format_gib(rest)])
+    lines += table(rows, align="<<>")
+    meters = f"allocated {format_gib(memory.allocated.value)}, reserved {format_gib(memory.reserved.value)}"
+    return [*lines, dim(f"  {meters}")]
+
+
+def _time(answer: TrainingAnswer) -> list[str]:
+    step, rate = answer.step, answer.tokens_per_second_per_gpu
+    head = f"step  {number(format_seconds(step.value))}   {number(significant(rate.value))} tokens/s per GPU   "
+    head += f"MFU {number(f'{answer.mfu:.1%}')}" + (f"   HFU {answer.hfu:.1%}" if answer.hfu > answer.mfu else "")
+    parts = sorted(step.parts, key=lambda part: -part.value)
+    shares = ", ".join(f"{part.name} {_share(part, step)}" for part in parts if part.value >= 0.005 * step.value)
+    return [
+        *wrap(head, indent=0),
+        dim(f"  {_band(step.band, format_seconds)}"),
+        *wrap(shares),
+        *wrap(
+            f"binds: {answer.binds}; at the full {answer.plan.precision.compute_dtype} peak, a step of "
+            f"{format_seconds(answer.ideal_seconds)}"
+        ),
+    ]
+
+
+def _share(part: Estimate, step: Estimate) -> str:
+    share = part.value / step.value
+    return f"{share:.0%}" if share >= 0.01 else f"{share:.1%}"
+
+
+def _totals(totals: Totals) -> list[str]:
+    pieces = [
+        f"{format_count(totals.tokens)} tokens = {totals.steps:,} steps: {number(_days(totals.days))}",
+        f"{format_count(totals.gpu_hours)} GPU-hours",
+    ]
+    if totals.usd is not None and totals.instance:
+        instance = totals.instance
+        pieces.append(
+            f"{number(format_dollars(totals.usd))} ({instance.cloud} {instance.name}, {instance.date or 'no date'})"
+        )
+    if totals.kilowatt_hours:
+        pieces.append(f"{significant(totals.kilowatt_hours / 1000)} MWh")
+    lines = wrap("total  " + ", ".join(pieces), indent=0, hang=7)
+    return [*lines, dim(f"  {_band(totals.days_band, _days)}; goodput {totals.goodput:.1%}")]
+
+
+def _alternatives(answer: TrainingAnswer) -> list[str]:
+    rows = [_alternative(item, answer) for item in answer.alternatives]
+    return table(rows, head=["other plans", "step", "memory", "why not first"], align="<>><", indent=0)
+
+
+def _alternative(item: Alternative, answer: TrainingAnswer) -> list[str]:
+    text = plan_words(item.plan).replace("micro-batch ", "mb ").replace(" recompute", "")
+    seconds = format_seconds(item.step_seconds) if item.step_seconds else dim("-")
+    return [text, seconds, format_gib(item.device_bytes), item.why]
+
+
+def _changes(answer: TrainingAnswer) -> list[str]:
+    rows = [
+        [f"+ {c.text}", format_gib(c.device_bytes), good("fits") if c.fits else bad("no"),
+         f"{c.slower:.2f} x the time" if c.slower else ""]
+        for c in answer.changes
+    ]  # fmt: skip
+    return [strong("to make it fit, one on top of the other:"), *table(rows, align="<>")]
+
+
+def _remarks(answer: TrainingAnswer) -> list[str]:
+    notes = [f"assumed: {text}" for text in answer.plan.assumptions]
+    notes += [text for text in answer.assumptions if text not in answer.plan.assumptions]
+    notes += list(answer.totals.assumptions) if answer.totals else []
+    if answer.searched:
+        notes.append(f"{answer.searched:,} plans searched, {answer.fitting:,} fit")
+    notes.append("MFU counts the model's FLOP with causal attention, HFU also recomputed ones; dense peak")
+    return [line for text in dict.fromkeys(notes) for line in remark(text)]
+
+
+def _next(values: Mapping[str, Any]) -> list[str]:
+    start = f"sizeup train {values.get('model')} --gpu {values.get('gpu')}"
+    start += f" --gpus {values['gpus']}" if values.get("gpus") else ""
+    asks = [f"{start} --why"] + ([] if values.get("tokens") else [f"{start} --tokens 1T"])
+    return offers(asks)
