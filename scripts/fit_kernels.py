@@ -225,7 +225,8 @@ def main() -> None:
         elif op in COLLECTIVES:
             links += fit_links(op, gpu, members)
     for record in curves + links:
-        name = f"{record['op']:18} {record['gpu']:30} {record.get('dtype', record.get('library')):10} {record.get('scope', ''):8}"
+        kind = record.get("dtype") or f"{record['library']} {record['scope']}"
+        name = f"{record['op']:18} {record['gpu']:30} {kind:15}"
         print(f"{name} n={record['kernels']:4} median {record['median_error']:.3f} p90 {record['p90_error']:.3f}")
     text = json.dumps({"curves": curves, "links": links}, indent=1)
     OUTPUT.write_text(text + "\n", encoding="utf-8")

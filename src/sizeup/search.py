@@ -249,7 +249,7 @@ def families(
 ) -> Iterator[Family]:
     """Yield the families of a search: every way to recompute, with every sharding that the framework offers."""
     shardings = (fixed["sharding"],) if fixed.get("sharding") else schedule(base.framework).shardings
-    ways = [fixed["recompute"]] if fixed.get("recompute") else list(RECOMPUTE)
+    ways: list[Any] = [fixed["recompute"]] if fixed.get("recompute") else list(RECOMPUTE)
     layouts_ = enumerate_plans(architecture, base, cluster, fixed=fixed, free_batch=free_batch)
     valid = [np.flatnonzero(_valid_sharding(name, layouts_, cluster, fixed)) for name in shardings]
     columns = {name: np.concatenate([values[rows] for rows in valid]) for name, values in layouts_.items()}
@@ -344,9 +344,8 @@ def search(
             if fits[index]:
                 found = _candidate(family, scores, int(index), cluster, free_batch)
                 pools.append((found.seconds_per_token, found))
-        for index in np.argsort(np.where(fits, np.inf, scores.device_bytes), kind="stable")[:2]:
-            if not fits[index]:
-                misses.append(_candidate(family, scores, int(index), cluster, free_batch))
+        closest = np.argsort(np.where(fits, np.inf, scores.device_bytes), kind="stable")[:2]
+        misses += [_candidate(family, scores, int(i), cluster, free_batch) for i in closest if not fits[i]]
     if not evaluated:
         raise UserError(
             f"no valid plan of {cluster.gpus} GPUs for a global batch of {base.global_batch}",

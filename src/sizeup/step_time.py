@@ -98,7 +98,7 @@ def step_plan(plan: TrainingPlan, work: StepWork) -> StepPlan:
 
 
 def domain_of(cluster: Cluster) -> int:
-    """Return how many cards share the fast link: those of a node, or of a rack where the card's link leaves the node."""
+    """Return how many cards share the fast link: those of a node, or of a rack where the link leaves the node."""
     return max(cluster.node.gpus, cluster.gpu.scale_up_domain if cluster.nodes > 1 else 1)
 
 
@@ -112,7 +112,8 @@ def hardware_of(cluster: Cluster, compute_dtype: str) -> Hardware:
     return Hardware(
         peak=curves.peak(dtype), wide_peak=curves.peak("bf16"), bandwidth=curves.bandwidth(),
         gemm=curves.gemm(dtype), wide_gemm=curves.gemm("bf16"),
-        attention=curves.prefill_attention("bf16"), modern=cluster.gpu.year >= MODERN_YEAR, streaming=curves.streaming(),
+        attention=curves.prefill_attention("bf16"), modern=cluster.gpu.year >= MODERN_YEAR,
+        streaming=curves.streaming(),
         inside=curves.inside(gpus=node.gpus).link if joined else none,
         exchange=curves.inside("all_to_all", gpus=node.gpus).link if joined else none,
         between=none if cluster.gpus <= domain else curves.between(
@@ -192,7 +193,8 @@ def hardware_flops_of(architecture: Architecture, plan: TrainingPlan) -> float:
     body = 2 * (work.active_parameters - work.heads * work.head_parameters)
     half = 0.5
     again = steps.recompute_full * (body + attention) + steps.recompute_core * attention
-    return model_flops_of(architecture, plan) + tokens * (again + half * steps.recompute_half * body)
+    more: float = tokens * (again + half * steps.recompute_half * body)
+    return model_flops_of(architecture, plan) + more
 
 
 def attention_flops_per_token(work: StepWork, sequence: int) -> float:

@@ -52,9 +52,8 @@ def _alternatives(
     for candidate in found.best[1 : 1 + SHOWN]:
         step = step_time(architecture, candidate.plan, cluster)
         rows.append(_alternative(candidate, cluster, why_slower(best, step, first.plan, candidate.plan)))
-    for candidate in found.near_misses[:2]:
-        if candidate is not first:
-            rows.append(_alternative(candidate, cluster, why_too_big(architecture, candidate, cluster)))
+    misses = [candidate for candidate in found.near_misses[:2] if candidate is not first]
+    rows += [_alternative(miss, cluster, why_too_big(architecture, miss, cluster)) for miss in misses]
     return tuple(rows)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Count(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
-def _axis(name: str, text: str) -> Any:
+def _axis(name: str, text: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
     return click.option(f"--{name}", type=click.IntRange(min=1), metavar="N", help=text)
 
 

@@ -40,5 +40,5 @@ def schedule(framework: str) -> Schedule:
     records = _records()
     name = _LIKE.get(framework, framework)
     record = records.get(name, records["generic"])
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
     return Schedule(**fields, known=name in records)
