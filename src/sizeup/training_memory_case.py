@@ -11,6 +11,21 @@ from sizeup.machine.gpus import Gpu
 from sizeup.physics.meters import Coefficients
 from sizeup.physics.training_memory import TrainingMemory, training_memory
 from sizeup.plan.from_case import training_plan
+from sizeup.plan.training import TrainingPlan
+
+
+def plan_of_case(row: Mapping[str, str], architecture: Architecture) -> TrainingPlan:
+    """Return the plan of a row; its model tells LoRA targets from a trainable count.
+
+    Raises:
+        UserError: the row leaves open what no assumption can fill.
+    """
+    matrices: dict[str, int] = {}
+    for layer, count in architecture.distinct_layers():
+        for tensor in layer.tensors:
+            if tensor.kind == "linear" and tensor.part != "experts":
+                matrices[tensor.use] = matrices.get(tensor.use, 0) + count * sum(tensor.shape[-2:])
+    return training_plan(row, matrices=matrices)
 
 
 def case_memory(
@@ -21,13 +36,8 @@ def case_memory(
     Raises:
         UserError: the row leaves open what no assumption can fill.
     """
-    matrices: dict[str, int] = {}
-    for layer, count in architecture.distinct_layers():
-        for tensor in layer.tensors:
-            if tensor.kind == "linear" and tensor.part != "experts":
-                matrices[tensor.use] = matrices.get(tensor.use, 0) + count * sum(tensor.shape[-2:])
     rank = "last" if row.get("mem_rank") == "last" else "max"
-    return training_memory(architecture, training_plan(row, matrices=matrices), gpu, coefficients=coefficients, rank=rank)
+    return training_memory(architecture, plan_of_case(row, architecture), gpu, coefficients=coefficients, rank=rank)
 
 
 def out_of_memory_probability(device_bytes: float, *, capacity_bytes: float, spread: float) -> float:
@@ -43,6 +53,15 @@ def out_of_memory_probability(device_bytes: float, *, capacity_bytes: float, spr
     return (1 + math.erf(distance)) / 2
 
 
+def needed_bytes(memory: TrainingMemory) -> float:
+    """Return what a run cannot do without [bytes]: live tensors and what lies outside the allocator's pool.
+
+    Before it gives up, the allocator hands unused blocks back, so fragmentation alone seldom ends a run.
+    """
+    outside = float(memory.device.value) - float(memory.reserved.value)
+    return float(memory.allocated.value) + outside
+
+
 def predict_memory(
     row: Mapping[str, str], architecture: Architecture, gpu: Gpu, *, left_out: str | None = None
 ) -> tuple[dict[str, float], float, tuple[str, ...]]:
@@ -55,6 +74,6 @@ def predict_memory(
     memory = case_memory(row, architecture, gpu, coefficients=known)
     meters = {name: float(memory.meter(name).value) for name in ("allocated", "reserved", "nvidia-smi")}
     chance = out_of_memory_probability(
-        meters["nvidia-smi"], capacity_bytes=gpu.memory_bytes, spread=known.device_spread
+        needed_bytes(memory), capacity_bytes=gpu.memory_bytes, spread=known.device_spread
     )
     return meters, chance, memory.allocated.assumptions

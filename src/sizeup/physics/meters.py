@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sizeup.machine.gpus import Gpu
-from sizeup.physics.numeric import Column, where
+from sizeup.physics.numeric import Column, maximum, minimum, where
 from sizeup.physics.training_ranks import IDLE, Columns, Moment
 
 STEADY_PARTS = frozenset(
@@ -33,7 +33,7 @@ class Coefficients:
     fragmentation: float = 0.08
     compiled_fragmentation: float = 0.04
     idle: float = 0.8
-    channel_bytes: float = 0.25 * 2**30
+    channel_bytes: float = 0.5 * 2**30
     context_bytes: float = 0.6 * 2**30
     device_spread: float = 0.1
 
@@ -61,11 +61,28 @@ def workspace_bytes(gpu: Gpu) -> int:
 
 
 def communicators(columns: Columns) -> Column:
-    """Return how many communicators a rank opens: one for each axis that it is on, and one of all ranks."""
+    """Return how many communicators a rank opens.
+
+    One for each axis that it is on and one of all ranks. A pipeline adds the pairs with the previous and the next stage
+    (sends and receives open one each) and the group of the tied or replicated tables; tensor and pipeline ranks
+    together form one more, for norms of gradients.
+
+    Source: [pytorch_nccl]
+    """
     count: Column = 0
-    for ways in (columns.tp, columns.pp, columns.cp, columns.dp, columns.ep):
+    for ways in (columns.tp, columns.cp, columns.dp, columns.ep):
         count = count + where(ways > 1, 1, 0)
+    pairs_and_tables = 3
+    count = count + where(columns.pp > 1, pairs_and_tables, 0) + where((columns.tp > 1) & (columns.pp > 1), 1, 0)
     return count + where(count > 1, 1, 0)
+
+
+def within_card(pool: Column, *, live: Column, outside: Column, capacity: Column) -> Column:
+    """Return the pool as the card allows it [bytes]: short of memory, the allocator hands unused blocks back.
+
+    Never less than the live tensors, so a plan that does not fit still shows by how much.
+    """
+    return maximum(live, minimum(pool, capacity - outside))
 
 
 def driver_bytes(columns: Columns, *, coefficients: Coefficients) -> Column:

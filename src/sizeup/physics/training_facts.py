@@ -146,6 +146,9 @@ def _before(values: list[float]) -> tuple[float, ...]:
 
 
 def _kept_of(facts: LayerFacts, plan: TrainingPlan, index: int) -> Shares:
+    """Return what layer ``index`` keeps on the GPU; offloaded layers keep it on the host."""
+    if index < plan.cpu_offload_layers:
+        return Shares()
     if plan.recompute_layers is None:
         return facts.kept
     return facts.kept if index < plan.recompute_layers else facts.whole

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sizeup.estimate import Estimate, leaf, total
 from sizeup.llm.architecture import Architecture
 from sizeup.machine.gpus import Gpu
-from sizeup.physics.meters import Coefficients, communicators, driver_bytes, fragmented_bytes, workspace_bytes
+from sizeup.physics.meters import Coefficients, communicators, driver_bytes, fragmented_bytes, within_card, workspace_bytes
 from sizeup.physics.numeric import Column, maximum, where
 from sizeup.physics.training_facts import TrainingFacts, training_facts
 from sizeup.physics.training_ranks import IDLE, Columns, Moment, allocated, moments
@@ -76,8 +76,8 @@ def columns_of(plan: TrainingPlan) -> Columns:
     )
 
 
-def _stages(columns: Columns) -> tuple[Column, Column, Column]:
-    """The pipeline ranks that can be worst: the first, the second (full of layers), the last."""
+def worst_stages(columns: Columns) -> tuple[Column, Column, Column]:
+    """Return the pipeline ranks that can be worst: the first, the second (full of layers), the last."""
     return 0, where(columns.pp > 2, 1, 0), columns.pp - 1
 
 
@@ -88,14 +88,17 @@ def peak_bytes(
     share = fragmentation_share(coefficients, compiled=compiled)
     live: Column = 0
     pool: Column = 0
-    for stage in _stages(columns):
+    for stage in worst_stages(columns):
         for moment in moments(facts, columns, stage=stage).values():
             bytes_now = allocated(moment)
             live = maximum(live, bytes_now)
             pool = maximum(pool, bytes_now + fragmented_bytes(moment, share=share, idle=coefficients.idle))
     workspace = workspace_bytes(gpu)
-    reserved = pool + workspace
-    device = reserved + driver_bytes(columns, coefficients=coefficients)
+    outside = driver_bytes(columns, coefficients=coefficients)
+    reserved = within_card(
+        pool + workspace, live=live + workspace, outside=outside, capacity=gpu.memory_bytes
+    )
+    device = reserved + outside
     return PeakBytes(allocated=live + workspace, reserved=reserved, device=device)
 
 
@@ -121,7 +124,7 @@ def training_memory(
 
     known = coefficients or shipped_coefficients()
     facts, columns = training_facts(architecture, plan), columns_of(plan)
-    stages = (columns.pp - 1,) if rank == "last" else sorted({int(stage) for stage in _stages(columns)})
+    stages = (columns.pp - 1,) if rank == "last" else sorted({int(stage) for stage in worst_stages(columns)})
     found = [
         (stage, name, moment)
         for stage in stages
@@ -130,7 +133,8 @@ def training_memory(
     share = fragmentation_share(known, compiled=bool(plan.compile))
     live = max(found, key=lambda item: allocated(item[2]))
     pool = max(found, key=lambda item: allocated(item[2]) + fragmented_bytes(item[2], share=share, idle=known.idle))
-    reserved = _reserved(pool, gpu, share=share, idle=known.idle, plan=plan, stages=columns.pp)
+    outside = float(driver_bytes(columns, coefficients=known))
+    reserved = _reserved(pool, gpu, share=share, idle=known.idle, room=gpu.memory_bytes - outside, plan=plan, stages=columns.pp)
     return TrainingMemory(
         allocated=_tree("allocated", live, gpu, plan=plan, stages=columns.pp),
         reserved=reserved,
@@ -163,17 +167,19 @@ def _tree(name: str, item: tuple[int, str, Moment], gpu: Gpu, *, plan: TrainingP
 
 
 def _reserved(
-    item: tuple[int, str, Moment], gpu: Gpu, *, share: float, idle: float, plan: TrainingPlan, stages: int
+    item: tuple[int, str, Moment], gpu: Gpu, *, share: float, idle: float, room: float, plan: TrainingPlan, stages: int
 ) -> Estimate:
+    live = _tree("live tensors", item, gpu, plan=plan, stages=stages)
+    loose = float(fragmented_bytes(item[2], share=share, idle=idle))
+    kept = within_card(live.value + loose, live=live.value, outside=0, capacity=room) - live.value
     unused = leaf(
         "allocator fragmentation",
-        float(fragmented_bytes(item[2], share=share, idle=idle)),
+        kept,
         "bytes",
-        formula="share x tensors that come and go + idle x large blocks of other moments",
+        formula="share x tensors that come and go + idle x large blocks of other moments, as far as the card has room",
         inputs={"share": share, "idle": idle},
         sources=("fitted_training_memory",),
     )
-    live = _tree("live tensors", item, gpu, plan=plan, stages=stages)
     return total("reserved", [live, unused], unit="bytes", assumptions=plan.assumptions)
 
 

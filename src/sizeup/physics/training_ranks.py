@@ -228,9 +228,20 @@ def _reducing(facts: TrainingFacts, held: Held, columns: Columns) -> Column:
     unit = _unit(facts, columns) * used.unit_gradient_bytes
     if used.keeps_units_with_pipeline:
         unit = unit + where(columns.pp > 1, held.total * facts.gradient_bytes, 0)
-    bucket = minimum(used.bucket_elements, held.total) * facts.compute_bytes if used.bucket_elements else 0
+    bucket = _bucket(facts, held, columns)
     several = columns.dp * columns.cp > 1
     return where(columns.zero >= 3, where(several, unit, 0), where(several, bucket, 0))
+
+
+def _bucket(facts: TrainingFacts, held: Held, columns: Columns) -> Column:
+    """Return the copy of gradients that one reduction takes; a table larger than the bucket goes alone in fp32 sums."""
+    elements = facts.framework.bucket_elements
+    if not elements:
+        return 0
+    full_precision = 4
+    if facts.gradient_bytes < full_precision:
+        return minimum(elements, held.total) * facts.compute_bytes
+    return minimum(maximum(elements, facts.embedding / columns.tp), held.total) * full_precision
 
 
 def _kept(facts: TrainingFacts, *, stage: Column, columns: Columns) -> Column:

@@ -15,7 +15,7 @@ from sizeup.errors import UserError, nearest_names
 from sizeup.files import read_text
 
 FRAMEWORKS_FILE = "plan/frameworks.toml"
-_TABLES = ("kept", "eager", "fp8", "compiled", "selective")
+_TABLES = ("kept", "eager", "fp8", "compiled", "selective", "compiled_selective")
 _MERGED = (*_TABLES, "assumes")
 
 
@@ -83,6 +83,7 @@ class Framework:
     def kept(self, *, attention: str, compiled: bool, eight_bit: bool, selective: bool) -> dict[str, float]:
         """Return the bytes per element of every tensor kept for the backward pass."""
         chosen = {"eager": attention == "eager", "compiled": compiled, "fp8": eight_bit, "selective": selective}
+        chosen["compiled_selective"] = compiled and selective
         found = dict(self.tables["kept"])
         for table, applies in chosen.items():
             if applies:
