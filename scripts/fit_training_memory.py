@@ -1,4 +1,4 @@
-"""Learn the few coefficients of training memory from measured cases: ``python scripts/fit_training_memory.py CASES.csv``.
+"""Learn the coefficients of training memory: ``python scripts/fit_training_memory.py CASES.csv``.
 
 Writes ``src/sizeup/fitted/training_memory.json``: coefficients from all groups, and without each group. SciPy is needed
 here only. Coefficients are bounded to what is physically possible and drawn towards a prior, so that a meter nobody
@@ -33,9 +33,12 @@ FITTED = {
     "fragmentation": (0.0, 0.3),
     "compiled_fragmentation": (0.0, 0.3),
     "idle": (0.0, 1.0),
-    "channel_bytes": (0.1 * GIB, 1.0 * GIB),
+    "channel_bytes": (0.1 * GIB, 0.6 * GIB),
     "context_bytes": (0.3 * GIB, 1.0 * GIB),
 }
+CAPPED = frozenset({"hf-peft"})
+"""Groups whose sequence length is only a cap: their pool is bounded from above, so it says nothing about waste."""
+
 PRIOR = Coefficients()
 PRIOR_WEIGHT = 0.5
 """Pull of the prior, in standard deviations of one tenth of the range, against the residual of one group."""
@@ -108,7 +111,8 @@ def _fit_names(cases: list[Known], start: Coefficients, names: tuple[str, ...]) 
 
     def residuals(values: Any) -> list[float]:
         tried = known(values)
-        own = [math.log(c.predicted(tried) / c.measured) * tenth / math.sqrt(sizes[c.group]) for c in cases]
+        errors = [(c, math.log(c.predicted(tried) / c.measured)) for c in cases]
+        own = [error * tenth / math.sqrt(sizes[c.group]) for c, error in errors]
         return own + [PRIOR_WEIGHT * (v - p) for v, p in zip(values, prior, strict=True)]
 
     return known(least_squares(residuals, prior, bounds=(0, 1), loss="soft_l1", diff_step=0.01).x)
@@ -116,17 +120,17 @@ def _fit_names(cases: list[Known], start: Coefficients, names: tuple[str, ...]) 
 
 def fit(cases: list[Known]) -> Coefficients:
     """Return the allocator's coefficients from cases that read its pool, then the driver's from nvidia-smi."""
-    pool = [c for c in cases if c.meter == "reserved" and c.complete]
+    pool = [c for c in cases if c.meter == "reserved" and c.complete and c.group not in CAPPED]
     driver = [c for c in cases if c.meter == "nvidia-smi"]
     known = _fit_names(pool, PRIOR, ("fragmentation", "compiled_fragmentation", "idle"))
     return _fit_names(driver, known, ("channel_bytes", "context_bytes"))
 
 
 def spread(cases: list[Known], known: Coefficients) -> float:
-    """Return a robust standard deviation of log(measured / predicted) of all meters."""
+    """Return the standard deviation of log(measured / predicted) that gives its 90th percentile."""
     sizes = [abs(math.log(c.predicted(known) / c.measured)) for c in cases]
-    # the median of |x| of a normal law is 0.6745 standard deviations
-    return max(0.03, statistics.median(sizes) / 0.6745)
+    # 90 % of a normal law lie within 1.645 standard deviations
+    return statistics.quantiles(sizes, n=10)[-1] / 1.645
 
 
 def learned(cases: list[Known]) -> dict[str, Any]:

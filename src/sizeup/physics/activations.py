@@ -114,7 +114,9 @@ def layer_tensors(layer: Layer, *, hidden_size: int, expands_kv: bool = False) -
         found.update(dict.fromkeys(EXPANDED, Shares()))
     found.update(_mlp(weights))
     found.update(_experts(weights, hidden_size))
-    inner = sum(t.shape[0] for t in weights if t.use == "ssm_in") + sum(_inputs(t) for t in weights if t.use == "ssm_out")
+    inner = sum(t.shape[0] for t in weights if t.use == "ssm_in") + sum(
+        _inputs(t) for t in weights if t.use == "ssm_out"
+    )
     found["recurrent"] = Shares(tensor=inner)
     if not _shifted(layer.tensors, hidden_size):
         found.update(dict.fromkeys(DROPOUT, Shares()))

@@ -53,6 +53,7 @@ class LayerFacts:
 
     weights: Weights
     matrices: float
+    rows_and_columns: float
     adapter: float
     kept: Shares
     whole: Shares
@@ -154,18 +155,30 @@ def _kept_of(facts: LayerFacts, plan: TrainingPlan, index: int) -> Shares:
     return facts.kept if index < plan.recompute_layers else facts.whole
 
 
+_REPLICATED = frozenset({"router", "query_down", "latent_down"})
+"""Matrices that every tensor-parallel rank holds whole."""
+
+
+def _is_divided(tensor: Tensor) -> bool:
+    """Whether tensor parallelism divides it: matrices and tables by a dimension, biases with the outputs."""
+    if tensor.kind == "bias":
+        return tensor.use not in ROW_USES | VOCABULARY_USES | _REPLICATED | {"norm"}
+    return tensor.kind in ("linear", "embedding", "conv") and tensor.use not in _REPLICATED
+
+
 def _weights(tensors: tuple[Tensor, ...]) -> Weights:
-    """Return weights by what divides them; vocabulary tables count as tensor-parallel."""
+    """Return weights by what divides them.
+
+    Source: [megatron] section 3, [korthikanti2022] section 4.2
+    """
     found = Weights()
-    for t in tensors:
-        if t.part == "experts":
-            found = found + Weights(expert=t.elements)
-        elif t.kind in ("linear", "embedding", "conv") and t.use not in ("router", "query_down", "latent_down"):
-            found = found + Weights(tensor=t.elements)
-        elif t.kind == "bias" and t.use not in ROW_USES and t.use not in {"norm", "router"} | VOCABULARY_USES:
-            found = found + Weights(tensor=t.elements)
+    for tensor in tensors:
+        if tensor.part == "experts":
+            found = found + Weights(expert=tensor.elements)
+        elif _is_divided(tensor):
+            found = found + Weights(tensor=tensor.elements)
         else:
-            found = found + Weights(replicated=t.elements)
+            found = found + Weights(replicated=tensor.elements)
     return found
 
 
@@ -189,6 +202,7 @@ def _layer_facts(layer: Layer, architecture: Architecture, plan: TrainingPlan, u
     return LayerFacts(
         weights=_weights(layer.tensors),
         matrices=sum(t.elements for t in linears),
+        rows_and_columns=sum(t.copies * sum(t.shape[-2:]) for t in linears),
         adapter=sum(_adapter_of(t, plan.adapter) for t in linears),
         kept=full if recomputed else kept_bytes(tensors, chosen) + adapters,
         whole=everything,
@@ -259,7 +273,9 @@ def _adapter_shares(layer: Layer, plan: TrainingPlan, used: Framework) -> Shares
     if not copies:
         first = {("down" if t.use == "down" else t.part + str(t.use == "output")): t.shape[-1] for t in hit}
         inputs = list(first.values())
-    outputs = sum(t.shape[-2] for t in hit if t.use != "qkv") + sum(_targeted(t, targets) for t in hit if t.use == "qkv")
+    outputs = sum(t.shape[-2] for t in hit if t.use != "qkv") + sum(
+        _targeted(t, targets) for t in hit if t.use == "qkv"
+    )
     kept = value_bytes * (sum(inputs) + adapter.rank * len(hit)) + used.adapter_mask_bytes * sum(inputs)
     return Shares(sequence=kept + used.adapter_output_bytes * outputs)
 
@@ -273,7 +289,9 @@ def _targeted(tensor: Tensor, targets: frozenset[str]) -> float:
 def _head_bytes(used: Framework, plan: TrainingPlan) -> float:
     """Return what the final norm and the head keep for each number of the stream [bytes]."""
     kept = used.kept(attention=plan.attention, compiled=False, eight_bit=False, selective=False)
-    return max(kept.get("norm_upcast", 0) + kept.get("norm_normalized", 0), kept.get("norm_input", 0)) + _compute_bytes(plan)
+    return max(kept.get("norm_upcast", 0) + kept.get("norm_normalized", 0), kept.get("norm_input", 0)) + _compute_bytes(
+        plan
+    )
 
 
 def _recipe_bytes(
@@ -289,6 +307,9 @@ def _recipe_bytes(
     share = matrices / everything
     state = share * updates.bytes_per_parameter(dtype=master, matrix=True)
     state += (1 - share) * updates.bytes_per_parameter(dtype=master, matrix=False)
+    if updates.factored:
+        # one fp32 number for each row and each column
+        state += 4 * sum(f.rows_and_columns for f in in_order) / everything
     trained = 4.0 if master == "fp32" else 2.0
     adapter = plan.adapter
     quant = adapter.base_quant if adapter else None

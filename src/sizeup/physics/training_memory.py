@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from sizeup.estimate import Estimate, leaf, total
 from sizeup.llm.architecture import Architecture
 from sizeup.machine.gpus import Gpu
-from sizeup.physics.meters import Coefficients, communicators, driver_bytes, fragmented_bytes, within_card, workspace_bytes
+from sizeup.physics.meters import (
+    Coefficients,
+    communicators,
+    driver_bytes,
+    fragmented_bytes,
+    within_card,
+    workspace_bytes,
+)
 from sizeup.physics.numeric import Column, maximum, where
 from sizeup.physics.training_facts import TrainingFacts, training_facts
 from sizeup.physics.training_ranks import IDLE, Columns, Moment, allocated, moments
@@ -95,9 +102,7 @@ def peak_bytes(
             pool = maximum(pool, bytes_now + fragmented_bytes(moment, share=share, idle=coefficients.idle))
     workspace = workspace_bytes(gpu)
     outside = driver_bytes(columns, coefficients=coefficients)
-    reserved = within_card(
-        pool + workspace, live=live + workspace, outside=outside, capacity=gpu.memory_bytes
-    )
+    reserved = within_card(pool + workspace, live=live + workspace, outside=outside, capacity=gpu.memory_bytes)
     device = reserved + outside
     return PeakBytes(allocated=live + workspace, reserved=reserved, device=device)
 
@@ -125,16 +130,14 @@ def training_memory(
     known = coefficients or shipped_coefficients()
     facts, columns = training_facts(architecture, plan), columns_of(plan)
     stages = (columns.pp - 1,) if rank == "last" else sorted({int(stage) for stage in worst_stages(columns)})
-    found = [
-        (stage, name, moment)
-        for stage in stages
-        for name, moment in moments(facts, columns, stage=stage).items()
-    ]
+    found = [(stage, name, moment) for stage in stages for name, moment in moments(facts, columns, stage=stage).items()]
     share = fragmentation_share(known, compiled=bool(plan.compile))
     live = max(found, key=lambda item: allocated(item[2]))
     pool = max(found, key=lambda item: allocated(item[2]) + fragmented_bytes(item[2], share=share, idle=known.idle))
     outside = float(driver_bytes(columns, coefficients=known))
-    reserved = _reserved(pool, gpu, share=share, idle=known.idle, room=gpu.memory_bytes - outside, plan=plan, stages=columns.pp)
+    reserved = _reserved(
+        pool, gpu, share=share, idle=known.idle, room=gpu.memory_bytes - outside, plan=plan, stages=columns.pp
+    )
     return TrainingMemory(
         allocated=_tree("allocated", live, gpu, plan=plan, stages=columns.pp),
         reserved=reserved,
@@ -161,9 +164,7 @@ def _where(item: tuple[int, str, Moment], stages: int) -> str:
 
 
 def _tree(name: str, item: tuple[int, str, Moment], gpu: Gpu, *, plan: TrainingPlan, stages: int) -> Estimate:
-    return total(
-        name, _parts(item[2], gpu), unit="bytes", formula=_where(item, stages), assumptions=plan.assumptions
-    )
+    return total(name, _parts(item[2], gpu), unit="bytes", formula=_where(item, stages), assumptions=plan.assumptions)
 
 
 def _reserved(

@@ -25,7 +25,7 @@ class _Reader:
         return default
 
     def usual(self, used: Framework, name: str, otherwise: str) -> str:
-        """Return what recipes of the framework usually set; sequence parallelism and selective recomputation are of 2022."""
+        """Return what recipes of the framework usually set; those of Megatron changed in 2022."""
         early = used.name == "megatron" and "0" < self.row.get("year", "") < "2022"
         return otherwise if early else used.assumes.get(name, otherwise)
 
@@ -95,6 +95,7 @@ def _layout(cells: _Reader, used: Framework) -> Layout:
     tp, pp, cp = (cells.number(name, 1) for name in ("tp", "pp", "cp"))
     ep = cells.number("ep", 1, silent=True)
     dp = cells.number("dp", max(1, gpus // (tp * pp * cp)))
+    sequence = cells.word("sequence_parallel", cells.usual(used, "sequence_parallel", "no")) if tp > 1 else "no"
     group = cells.row.get("shard_group", "")
     sharding: Any = cells.word("sharding", cells.usual(used, "sharding", "none"))
     shard = None if group in ("", "all") else int(float(group))
@@ -104,7 +105,7 @@ def _layout(cells: _Reader, used: Framework) -> Layout:
     return Layout(
         tp=tp, pp=pp, vpp=cells.number("vpp", 1, silent=True), cp=cp, ep=ep,
         etp=cells.number("etp", tp if ep == 1 else 1, silent=True), dp=dp, sharding=sharding, shard_group=shard,
-        sequence_parallel=tp > 1 and cells.word("sequence_parallel", cells.usual(used, "sequence_parallel", "no")) == "yes",
+        sequence_parallel=sequence == "yes",
     )  # fmt: skip
 
 

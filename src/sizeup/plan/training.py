@@ -1,4 +1,4 @@
-"""TrainingPlan: how a model is trained - layout, precision, optimizer, recomputation, framework. Immutable, already valid.
+"""TrainingPlan: how a model is trained - layout, precision, optimizer, recomputation, framework. Immutable.
 
 The field names and words are those of the measured cases, so that a case, a scenario file and the flags of the command
 line are the same thing. A field may be a NumPy column of plans where :mod:`sizeup.search` builds many at once.
