@@ -31,6 +31,7 @@ OUTPUT = Path(__file__).parents[1] / "src/sizeup/fitted/training_time.json"
 # start, lower bound, upper bound, spread of the prior belief (in the coefficient's own unit)
 BOUNDS: dict[str, tuple[float, float, float]] = {
     "sustained": (0.9, 0.6, 1.0),
+    "power": (0.33, 0.0, 1.0),
     "eight_bit": (1.2, 0.8, 1.6),
     "experts": (0.8, 0.4, 1.0),
     "attention": (0.9, 0.4, 1.2),
@@ -39,6 +40,7 @@ BOUNDS: dict[str, tuple[float, float, float]] = {
     "streaming_fused": (0.8, 0.3, 3.0),
     "casts": (1.0, 0.0, 3.0),
     "host_seconds": (5e-6, 1e-6, 4e-5),
+    "host_routed_seconds": (1e-3, 0.0, 4e-3),
     "hidden_data": (0.8, 0.0, 1.0),
     "hidden_tensor": (0.5, 0.0, 1.0),
     "hidden_experts": (0.3, 0.0, 0.9),

@@ -19,6 +19,8 @@ from sizeup.physics.training_work import StepWork, step_work
 from sizeup.plan.schedules import schedule
 from sizeup.plan.training import TrainingPlan
 
+USUAL_WATTS = 700.0
+"""Power of a card whose catalog record has none (assumption: an H100's)."""
 MODERN_YEAR = 2022
 """First year of cards with asynchronous tensor cores (Hopper), which attention kernels must be written for."""
 EIGHT_BIT = ("fp8", "mxfp8", "nvfp4")
@@ -113,6 +115,7 @@ def hardware_of(cluster: Cluster, compute_dtype: str) -> Hardware:
         peak=curves.peak(dtype), wide_peak=curves.peak("bf16"), bandwidth=curves.bandwidth(),
         gemm=curves.gemm(dtype), wide_gemm=curves.gemm("bf16"),
         attention=curves.prefill_attention("bf16"), modern=cluster.gpu.year >= MODERN_YEAR,
+        flops_per_watt=curves.peak("bf16") / (cluster.gpu.tdp_watts or USUAL_WATTS),
         streaming=curves.streaming(),
         inside=curves.inside(gpus=node.gpus).link if joined else none,
         exchange=curves.inside("all_to_all", gpus=node.gpus).link if joined else none,

@@ -26,10 +26,32 @@ def case_cluster(row: Mapping[str, str]) -> Cluster:
     return Cluster(node=node_of(card, gpus=per_node), nodes=max(1, gpus // per_node))
 
 
-def case_plan(row: Mapping[str, str]) -> TrainingPlan:
+def case_plan(row: Mapping[str, str], layers: int) -> TrainingPlan:
     """Return the plan of a row, under the framework's own name."""
     plan = replace(training_plan(row), framework=row["framework"])
-    return plan if row.get("micro_batch") else _usual_micro_batch(plan)
+    if not row.get("micro_batch"):
+        plan = _usual_micro_batch(plan)
+    return _with_chunks(plan, layers) if not row.get("vpp") else _split_for_pipeline(plan)
+
+
+def _with_chunks(plan: TrainingPlan, layers: int) -> TrainingPlan:
+    """Return a Megatron pipeline interleaved in up to 4 chunks, which its recipes do, where the row does not say."""
+    layout = plan.layout
+    if plan.framework not in ("megatron", "nemo") or layout.pp < 2 or plan.micro_batches % layout.pp:
+        return _split_for_pipeline(plan)
+    fits = [v for v in (4, 3, 2, 1) if layers % (layout.pp * v) == 0]
+    chunks = fits[0] if fits else 1
+    notes = (*plan.assumptions, f"vpp: {chunks} (interleaved)")
+    return replace(plan, layout=replace(layout, vpp=chunks), assumptions=notes)
+
+
+def _split_for_pipeline(plan: TrainingPlan) -> TrainingPlan:
+    """Return the plan with at least as many micro-batches as stages where its micro-batch can be split."""
+    stages = plan.layout.pp * plan.layout.vpp
+    if plan.micro_batches >= stages or plan.micro_batch * plan.micro_batches < stages:
+        return plan
+    size = max(1, plan.micro_batch * plan.micro_batches // stages)
+    return replace(plan, micro_batch=size, assumptions=(*plan.assumptions, f"micro_batch: {size} (fills the stages)"))
 
 
 def _usual_micro_batch(plan: TrainingPlan) -> TrainingPlan:
@@ -43,8 +65,8 @@ def _usual_micro_batch(plan: TrainingPlan) -> TrainingPlan:
 
 def case_step(case: Case) -> tuple[StepWork, StepPlan, RawTimes, Traits, TrainingPlan]:
     """Return everything about a case that no coefficient changes."""
-    plan = case_plan(case.row)
     work = work_of(case.architecture())
+    plan = case_plan(case.row, len(case.architecture().layers))
     steps = step_plan(plan, work)
     hardware = hardware_of(case_cluster(case.row), plan.precision.compute_dtype)
     return work, steps, raw_times(work, steps, hardware), traits_of(plan), plan
@@ -52,7 +74,7 @@ def case_step(case: Case) -> tuple[StepWork, StepPlan, RawTimes, Traits, Trainin
 
 def predict(case: Case, *, left_out: str | None) -> Predicted:
     """Return the predicted time and memory of a case, with coefficients learned without a group when asked to."""
-    plan = case_plan(case.row)
+    plan = case_plan(case.row, len(case.architecture().layers))
     values = _memory(case, left_out) if _asks_memory(case.row) else {}
     if not case.row.get("step_seconds") and not case.row.get("tokens_per_second_per_gpu"):
         return Predicted(values=values, assumptions=plan.assumptions)

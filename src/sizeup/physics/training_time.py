@@ -71,6 +71,7 @@ class Hardware:
     wide_gemm: Curve
     attention: Curve
     modern: bool
+    flops_per_watt: float
     streaming: Curve
     inside: Link
     exchange: Link
@@ -96,12 +97,13 @@ class Coefficients:
 
     Attributes:
         sustained: share of a kernel's measured speed that hours of training keep (clocks under power limits).
+        power: how steeply that share falls with the peak per watt of the card, relative to an H100 at 700 W.
         eight_bit: the same for products in 8 bits or fewer, whose kernels were measured in inference engines.
         experts: share of the speed of one large product that grouped products of experts reach, times ``sustained``.
         attention: as ``sustained``, for fused attention; portable_attention: what is left of it on cards from 2022 on
             where the kernels were written for the generation before.
         streaming_eager, streaming_fused: times that the counted bytes of small kernels really move.
-        host_seconds: host time per kernel launch [s].
+        host_seconds, host_routed_seconds: host time per kernel launch, and per pass of a layer that routes tokens [s].
         hidden_data: share of the compute beside it under which gathering and reducing can hide.
         hidden_tensor, hidden_experts: share of the exchange that a framework with overlap hides.
         contention: slowdown of compute while communication runs beside it.
@@ -110,6 +112,7 @@ class Coefficients:
     """
 
     sustained: float = 0.9
+    power: float = 0.3
     eight_bit: float = 1.2
     experts: float = 0.8
     attention: float = 0.9
@@ -118,6 +121,7 @@ class Coefficients:
     streaming_fused: float = 0.8
     casts: float = 1.0
     host_seconds: float = 5e-6
+    host_routed_seconds: float = 1e-3
     hidden_data: float = 0.8
     hidden_tensor: float = 0.5
     hidden_experts: float = 0.3
@@ -357,8 +361,11 @@ class RawTimes:
     head_products: Column
     head_streaming: Column
     kernels: Column
+    routed_layers: int
     eight_bit: float
+    eager: float
     modern: float
+    flops_per_watt: float
     tensor: Traffic
     context: Traffic
     expert_exchange: Traffic
@@ -384,7 +391,8 @@ def _cast_bytes(work: StepWork, tokens: Column, plan: StepPlan) -> tuple[Column,
         inputs, outputs = inputs + each, outputs + each
         weights = weights + e.matrices * e.hidden * e.intermediate / plan.etp * e.experts / plan.ep * e.count
     bytes_per_value = 4
-    forward = bytes_per_value * (tokens * inputs + weights)
+    # weights are cast once for all micro-batches of a step
+    forward = bytes_per_value * (tokens * inputs + weights / plan.micro_batches)
     return forward, bytes_per_value * tokens * outputs
 
 
@@ -419,7 +427,8 @@ def raw_times(work: StepWork, plan: StepPlan, hardware: Hardware) -> RawTimes:
         streaming_forward=2 * tokens * values / move + expanded,
         casts_forward=cast_forward / move, casts_backward=cast_backward / move,
         head_products=head_products, head_streaming=head_streaming, kernels=work.kernels,
-        eight_bit=float(plan.eight_bit), modern=float(hardware.modern),
+        eight_bit=float(plan.eight_bit), eager=float(plan.eager_attention), modern=float(hardware.modern), flops_per_watt=hardware.flops_per_watt,
+        routed_layers=sum(e.count for e in work.experts),
         optimizer=_optimizer_seconds(work, plan, move),
         **_traffic(work, tokens, plan, hardware),
     )  # fmt: skip
@@ -579,7 +588,9 @@ def step_parts(
     """
     c = coefficients
     small = c.streaming_eager + traits.fused * (c.streaming_fused - c.streaming_eager)
-    keeps = c.sustained + raw.eight_bit * (c.eight_bit - c.sustained)
+    # an H100 has 989.5 TFLOP/s at 700 W; cards with fewer FLOP/s per watt keep more of their clock, at most all
+    cooler = (raw.flops_per_watt / (989.5e12 / 700)) ** -c.power
+    keeps = (c.sustained + raw.eight_bit * (c.eight_bit - c.sustained)) * minimum(cooler, 1 / c.sustained)
     matmul_forward = raw.products_forward / keeps + raw.experts_forward / (c.experts * keeps)
     matmul_backward = raw.products_backward / keeps + raw.experts_backward / (c.experts * keeps)
     attends = c.attention * (1 - raw.modern * (1 - traits.native_attention) * (1 - c.portable_attention))
@@ -588,7 +599,7 @@ def step_parts(
     memory_backward = 2 * raw.streaming_forward * small + raw.casts_backward * c.casts
     half = 0.5
     again = plan.recompute_full * (matmul_forward + attention_forward + memory_forward)
-    again = again + plan.recompute_core * attention_forward
+    again = again + plan.recompute_core * where(raw.eager > 0, attention_forward, memory_forward * half)
     again = again + plan.recompute_half * (half * matmul_forward + memory_forward)
     head_matmul, head_memory = raw.head_products / c.sustained, raw.head_streaming * small
     # the deepest stage holds the rounded-up number of layers, and the last one the head
@@ -601,7 +612,9 @@ def step_parts(
     passes = 3 + plan.recompute_full + half * plan.recompute_half
     launches = depth * raw.kernels * passes
     busy = matmul + attention + memory + recompute
-    waiting = c.host_seconds * (1 - traits.graphs) * launches
+    routing = c.host_routed_seconds * depth * raw.routed_layers * passes
+    # one kernel per operation where nothing is fused: twice as many
+    waiting = (1 - traits.graphs) * (c.host_seconds * launches * (2 - traits.fused) + routing)
     sharp = 4
     host = power(power(busy, sharp) + power(waiting, sharp), 1 / sharp) - busy
     # network of one micro-batch
@@ -613,7 +626,7 @@ def step_parts(
     expert = expert * (1 - traits.overlaps_experts * c.hidden_experts)
     send = where(plan.pp > 1, 2 * plan.vpp * raw.stage.seconds(c.network), 0.0)
     slow = busy + host + tensor + exposed_context + expert + send
-    data, beside = _exposed_data(raw, plan, traits, c, slow * plan.micro_batches, slow)
+    data, beside = _exposed_data(raw, plan, traits, c, slow * plan.micro_batches, slow, work.layers)
     mean = (slow - head_matmul - head_memory) + (head_matmul + head_memory) / plan.pp
     bubble = (plan.pp - 1) / plan.vpp * mean
     n = plan.micro_batches
@@ -632,7 +645,13 @@ def step_parts(
 
 
 def _exposed_data(
-    raw: RawTimes, plan: StepPlan, traits: Traits | Any, c: Coefficients | Any, work_seconds: Column, slow: Column
+    raw: RawTimes,
+    plan: StepPlan,
+    traits: Traits | Any,
+    c: Coefficients | Any,
+    work_seconds: Column,
+    slow: Column,
+    layers: Column,
 ) -> tuple[Column, Column]:
     """Return the data-parallel seconds that nothing hides, and those that run beside compute.
 
@@ -642,9 +661,18 @@ def _exposed_data(
     gather, reduce = raw.gather.seconds(c.network), raw.reduce.seconds(c.network)
     gathers = where(plan.gathers > 0, 2 * plan.micro_batches, where(plan.shards > 1, 1, 0))
     reduces = where(plan.scatters > 0, plan.micro_batches, 1)
+    several = plan.dp * plan.cp > 1
+    collected = where(several, gathers * gather, 0.0)
     # without shards a ring all-reduce is a reduce-scatter and an all-gather of the same size
-    whole = gathers * gather + reduces * reduce * where(plan.shards > 1, 1, 2)
-    whole = where(plan.dp * plan.cp > 1, whole, 0.0)
-    hiding = where(plan.gathers > 0, work_seconds, slow) * c.hidden_data * traits.overlaps_data
-    hidden = minimum(whole, hiding)
-    return whole - hidden, hidden
+    summed = where(several, reduces * reduce * where(plan.shards > 1, 1, 2), 0.0)
+    beside = where(plan.gathers > 0, work_seconds, slow) * c.hidden_data * traits.overlaps_data
+    # a third of the work is forward, two thirds backward; sharded weights are gathered in both
+    backward = 2 / 3
+    hides = where(
+        plan.gathers > 0,
+        minimum(collected + summed, beside),
+        minimum(summed, backward * beside) + minimum(collected, (1 - backward) * beside),
+    )
+    # the first unit gathered and the last one reduced have nothing to hide under
+    hidden = hides * (1 - 1 / layers)
+    return collected + summed - hidden, hidden
