@@ -1,0 +1,103 @@
+"""What a model's shape allows: why a layout is impossible, and the widths that activations depend on."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from sizeup.llm.architecture import Architecture, Layer
+from sizeup.plan.serving import ServingLayout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """Widths that activations depend on; ``widest`` is the widest feed-forward part whatever its kind."""
+
+    hidden: int
+    vocabulary: int
+    heads: int
+    intermediate: int
+    gated: bool
+    expert_width: int
+    experts: int
+    top_k: int
+    rotary_dim: int
+    largest_matrix: int
+
+    @property
+    def widest(self) -> int:
+        """Width of the feed-forward part, of one expert where there is no dense one."""
+        return self.intermediate or self.expert_width
+
+
+def _width(layer: Layer, parts: tuple[str, ...]) -> tuple[int, bool]:
+    """Return the feed-forward width of a layer and whether it is gated."""
+    wide, gated = 0, False
+    for tensor in layer.tensors:
+        if tensor.part in parts and tensor.kind == "linear" and tensor.use in ("gate", "up", "gate_up"):
+            fused = tensor.use == "gate_up"
+            gated = gated or tensor.use in ("gate", "gate_up")
+            wide = max(wide, tensor.shape[-2] // (2 if fused else 1))
+    return wide, gated
+
+
+@functools.lru_cache(maxsize=512)
+def shape_of(architecture: Architecture) -> Shape:
+    """Return the widths of a model."""
+    layers = [layer for layer, _ in architecture.distinct_layers()]
+    dense = [_width(layer, ("mlp", "shared_experts")) for layer in layers]
+    routed = [(t, layer) for layer in layers for t in layer.tensors if t.part == "experts" and t.kind == "linear"]
+    mixers = [m for layer in layers for m in layer.mixers if m.kind == "attention"]
+    matrices = [t.shape[-1] * t.shape[-2] for layer in layers for t in layer.tensors if len(t.shape) > 1]
+    rotary = max((0 if m.latent_dim else m.key_dim for m in mixers), default=0)
+    return Shape(
+        hidden=architecture.hidden_size,
+        vocabulary=architecture.vocabulary_size,
+        heads=max((m.heads for m in mixers), default=0),
+        intermediate=max((wide for wide, _ in dense), default=0),
+        gated=any(gated for _, gated in dense),
+        expert_width=max((_width(layer, ("experts",))[0] for layer in layers), default=0),
+        experts=max((t.copies for t, _ in routed), default=0),
+        top_k=max((t.active or 0 for t, _ in routed), default=0),
+        rotary_dim=rotary,
+        largest_matrix=max(matrices, default=0),
+    )
+
+
+def layout_problems(architecture: Architecture, layout: ServingLayout) -> list[str]:
+    """Return why a model cannot be divided this way: heads, key-value heads, experts, layers, widths.
+
+    A vocabulary that does not divide is padded by the engines, so it is no reason.
+    """
+    tp, found = layout.tp, []
+    layers = [layer for layer, _ in architecture.distinct_layers()]
+    for mixer in (m for layer in layers for m in layer.mixers if m.kind == "attention" and m.heads):
+        if mixer.heads % tp:
+            found.append(f"tp {tp}: {mixer.heads} attention heads do not divide by {tp}")
+        elif not mixer.latent_dim and mixer.kv_heads % tp and tp % mixer.kv_heads:
+            found.append(f"tp {tp}: {mixer.kv_heads} key-value heads neither divide by {tp} nor divide it")
+    shape = shape_of(architecture)
+    if shape.intermediate and shape.intermediate % tp:
+        found.append(f"tp {tp}: the feed-forward width {shape.intermediate:,} does not divide by {tp}")
+    if layout.ep > 1 and not shape.experts:
+        found.append(f"ep {layout.ep}: this model has no routed experts")
+    elif layout.ep > 1 and shape.experts % layout.ep:
+        found.append(f"ep {layout.ep}: {shape.experts} experts do not divide by {layout.ep}")
+    inside = layout.expert_tensor_ranks
+    if shape.experts and shape.expert_width % inside:
+        found.append(f"tp {inside}: the expert width {shape.expert_width:,} does not divide by {inside}")
+    if layout.pp > len(architecture.layers):
+        found.append(f"pp {layout.pp}: there are only {len(architecture.layers)} layers")
+    return list(dict.fromkeys(found))
+
+
+def largest_graph_batch(memory_bytes: float, tp: int) -> int:
+    """Return the largest batch for which SGLang captures a CUDA graph by default.
+
+    Source: [sglang] server_args: by the card's memory, larger from four ranks on
+    """
+    gib = memory_bytes / 2**30
+    few, many = (8, 8) if gib < 20 else (24, 80) if gib < 35 else (32, 160) if gib < 60 else (256, 512)
+    if gib >= 160:
+        few = many
+    return few if tp < 4 else many
