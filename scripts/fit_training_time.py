@@ -28,11 +28,11 @@ from sizeup.training_case import case_step
 
 OUTPUT = Path(__file__).parents[1] / "src/sizeup/fitted/training_time.json"
 
-# start, lower bound, upper bound, spread of the prior belief (in the coefficient's own unit)
+# start (what physics suggests, a weak prior belief), lower bound, upper bound
 BOUNDS: dict[str, tuple[float, float, float]] = {
     "sustained": (0.9, 0.6, 1.0),
     "power": (0.33, 0.0, 1.0),
-    "eight_bit": (1.2, 0.8, 1.6),
+    "eight_bit": (1.5, 0.8, 2.2),
     "experts": (0.8, 0.4, 1.0),
     "attention": (0.9, 0.4, 1.2),
     "portable_attention": (0.65, 0.4, 1.0),
@@ -132,7 +132,7 @@ def fit(table: Table, chosen: Any) -> dict[str, float]:
         # robust by hand, so that the weights act outside the loss
         scale = 0.15
         robust = np.sign(errors) * scale * np.sqrt(2 * (np.sqrt(1 + (errors / scale) ** 2) - 1))
-        prior = 0.1 * (x - (start - low) / (high - low))
+        prior = 0.3 * (x - (start - low) / (high - low))
         return np.concatenate([weight * robust, prior])
 
     begin = (start - low) / (high - low)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from sizeup.errors import UserError
 from sizeup.evidence.cases import Case
 from sizeup.evidence.validate import Predicted
 from sizeup.machine import Cluster, cluster_of, find_gpu, node_of
@@ -78,7 +79,10 @@ def predict(case: Case, *, left_out: str | None) -> Predicted:
     values = _memory(case, left_out) if _asks_memory(case.row) else {}
     if not case.row.get("step_seconds") and not case.row.get("tokens_per_second_per_gpu"):
         return Predicted(values=values, assumptions=plan.assumptions)
-    work, steps, raw, traits, plan = case_step(case)
+    try:
+        work, steps, raw, traits, plan = case_step(case)
+    except UserError as error:
+        return Predicted(values=values, assumptions=(*plan.assumptions, f"no time: {error}"))
     seconds = step_parts(raw, work, steps, traits=traits, coefficients=coefficients(left_out)).seconds()
     values["step_seconds", ""] = seconds
     values["tokens_per_second_per_gpu", ""] = plan.sequence_length * plan.global_batch / seconds / plan.layout.gpus
@@ -94,4 +98,5 @@ def _memory(case: Case, left_out: str | None) -> dict[tuple[str, str], float]:
     gpu = find_gpu(case.row["gpu"])
     meters, chance, _ = predict_memory(case.row, case.architecture(), gpu, left_out=left_out)
     peaks = {("mem_gib", name): value / GIB for name, value in meters.items()}
-    return {**peaks, ("oom", ""): chance}
+    # a row that does not name its meter is taken as what monitoring shows
+    return {**peaks, ("mem_gib", ""): peaks["mem_gib", "nvidia-smi"], ("oom", ""): chance}
