@@ -33,6 +33,9 @@ LARGEST_MICRO_BATCH = 512
 SAFE = 1.2816
 """Standard deviations between a plan's memory and the card's, for nine chances in ten to fit."""
 
+NEAR = 1.15
+"""Plans with up to this many times the memory that fits are near misses, whose time is worked out too."""
+
 Fixed = Mapping[str, Any]
 
 
@@ -143,11 +146,12 @@ class Family:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """Memory [bytes] and time [s] of every plan of a family; the time of plans that do not fit is infinite."""
+    """Memory [bytes], time [s] and fit of every plan of a family; far from fitting, the time is infinite."""
 
     device_bytes: Any
     step_seconds: Any
     tokens: Any
+    fits: Any
 
     @property
     def seconds_per_token(self) -> Any:
@@ -237,11 +241,11 @@ def evaluate(
     shards = _shards(family, cluster)
     memory = device_bytes(family, cluster, repeats=repeats, shards=shards)
     seconds = np.full(len(memory), np.inf)
-    kept = np.flatnonzero(memory <= limit)
+    kept = np.flatnonzero(memory <= NEAR * limit)
     if len(kept):
         seconds[kept] = step_seconds(architecture, family, cluster, kept, repeats=repeats, shards=shards)
     tokens = base.sequence_length * columns["micro_batch"] * columns["dp"] * repeats
-    return Scores(device_bytes=memory, step_seconds=seconds, tokens=tokens)
+    return Scores(device_bytes=memory, step_seconds=seconds, tokens=tokens, fits=memory <= limit)
 
 
 def families(
@@ -276,7 +280,7 @@ def _valid_sharding(sharding: str, columns: Mapping[str, Any], cluster: Cluster,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One plan of a search with its memory [bytes] and step time [s] (infinite where it does not fit)."""
+    """One plan of a search with its memory [bytes] and step time [s] (infinite far from fitting)."""
 
     plan: TrainingPlan
     device_bytes: float
@@ -290,7 +294,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The result of a search: the fastest plans that fit, the closest that do not, and how many there were."""
+    """The result of a search: the fastest plans that fit, the fastest that nearly do, and how many there were."""
 
     best: tuple[Candidate, ...]
     near_misses: tuple[Candidate, ...]
@@ -333,27 +337,32 @@ def search(
         UserError: no plan is valid, whatever its memory.
     """
     limit = safe_bytes(cluster) if limit is None else limit
-    pools: list[tuple[float, Candidate]] = []
+    pools: list[Candidate] = []
     misses: list[Candidate] = []
+    least: list[Candidate] = []
     evaluated = fitting = 0
     for family in families(architecture, base, cluster, fixed=fixed or {}, free_batch=free_batch):
         scores = evaluate(architecture, family, cluster, free_batch=free_batch, limit=limit)
-        evaluated, fits = evaluated + len(family), np.isfinite(scores.step_seconds)
-        fitting += int(fits.sum())
-        for index in np.argsort(scores.seconds_per_token, kind="stable")[: 4 * count]:
-            if fits[index]:
-                found = _candidate(family, scores, int(index), cluster, free_batch)
-                pools.append((found.seconds_per_token, found))
-        closest = np.argsort(np.where(fits, np.inf, scores.device_bytes), kind="stable")[:2]
-        misses += [_candidate(family, scores, int(i), cluster, free_batch) for i in closest if not fits[i]]
+        evaluated, fitting = evaluated + len(family), fitting + int(scores.fits.sum())
+        for rows, kept in ((scores.fits, pools), (~scores.fits, misses)):
+            pace = np.where(rows, scores.seconds_per_token, np.inf)
+            chosen = [int(i) for i in np.argsort(pace, kind="stable")[: 4 * count] if np.isfinite(pace[i])]
+            kept += [_candidate(family, scores, index, cluster, free_batch) for index in chosen]
+        if not pools and not misses:
+            smallest = int(np.argmin(scores.device_bytes))
+            least.append(_candidate(family, scores, smallest, cluster, free_batch))
     if not evaluated:
         raise UserError(
             f"no valid plan of {cluster.gpus} GPUs for a global batch of {base.global_batch}",
             hint="choose a global batch that the GPUs divide, or fewer fixed axes",
         )
-    best = _diverse([found for _, found in sorted(pools, key=lambda item: item[0])], count)
-    misses.sort(key=lambda found: found.device_bytes)
-    return Found(best=best, near_misses=tuple(misses[:count]), evaluated=evaluated, fitting=fitting)
+    fastest = sorted(pools, key=lambda found: found.seconds_per_token)
+    closest = sorted(misses, key=lambda found: found.seconds_per_token) if pools else misses + least
+    if not pools:
+        closest = sorted(closest, key=lambda found: found.device_bytes)
+    return Found(
+        best=_diverse(fastest, count), near_misses=_diverse(closest, count), evaluated=evaluated, fitting=fitting
+    )
 
 
 def _candidate(family: Family, scores: Scores, index: int, cluster: Cluster, free_batch: bool) -> Candidate:

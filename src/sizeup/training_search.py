@@ -53,12 +53,11 @@ def _alternatives(
         step = step_time(architecture, candidate.plan, cluster)
         rows.append(_alternative(candidate, cluster, why_slower(best, step, first.plan, candidate.plan)))
     misses = [candidate for candidate in found.near_misses[:2] if candidate is not first]
-    rows += [_alternative(miss, cluster, why_too_big(architecture, miss, cluster)) for miss in misses]
+    rows += [_alternative(miss, cluster, why_too_big(architecture, miss, cluster), fits=False) for miss in misses]
     return tuple(rows)
 
 
-def _alternative(candidate: Candidate, cluster: Cluster, why: str) -> Alternative:
-    fits = candidate.step_seconds != float("inf")
+def _alternative(candidate: Candidate, cluster: Cluster, why: str, *, fits: bool = True) -> Alternative:
     tokens = candidate.plan.global_batch * candidate.plan.sequence_length
     return Alternative(
         plan=candidate.plan, device_bytes=candidate.device_bytes,

@@ -5,6 +5,7 @@ A moment is a mapping from part to bytes. The peak of a rank is the largest mome
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -101,8 +102,21 @@ def first_layer(stage: Column, *, layers: int, stages: Column) -> Column:
     return where((layers % stages != 0) & (slots % stages == 0), with_slots, ceil_div(stage * layers, stages))
 
 
+@functools.lru_cache(maxsize=65536)
+def _of_one_stage(before: tuple[float, ...], stage: int, pp: int, vpp: int) -> float:
+    """Return :func:`of_stage` of one plan; searches ask for the same few again and again."""
+    found, layers, stages = 0.0, len(before) - 1, pp * vpp
+    for chunk in range(vpp):
+        virtual = min(chunk * pp + stage, stages - 1)
+        low = first_layer(virtual, layers=layers, stages=stages)
+        found += before[first_layer(virtual + 1, layers=layers, stages=stages)] - before[low]
+    return found
+
+
 def of_stage(before: tuple[float, ...], *, stage: Column, columns: Columns) -> Column:
     """Return the sum over the layers of a pipeline rank, all its chunks together."""
+    if not is_column(stage, columns.pp, columns.vpp):
+        return _of_one_stage(before, int(stage), int(columns.pp), int(columns.vpp))
     layers, total = len(before) - 1, 0
     stages = columns.pp * columns.vpp
     chunks = int(columns.vpp.max()) if is_column(columns.vpp) else int(columns.vpp)
