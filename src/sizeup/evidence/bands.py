@@ -70,6 +70,30 @@ def shipped_residuals() -> dict[str, dict[str, list[float]]]:
     return data
 
 
+ENOUGH_GROUPS = 3
+"""Groups that a kind of number needs for a band of its own; with fewer, other meters of the quantity lend theirs."""
+
+
+def residuals_for(
+    known: Mapping[str, Residuals], *, table: str, quantity: str, meter: str, without: str | None = None
+) -> Residuals:
+    """Return the residuals that a band is made of: those of its own meter, or of all meters where these are few.
+
+    Memory is read by several meters, each of which few groups publish; what goes wrong below the meter (which tensors
+    live) goes wrong for all of them.
+    """
+    own = known.get(key_of(table, quantity, meter), {})
+    if sum(name != without for name in own) >= ENOUGH_GROUPS:
+        return own
+    prefix = key_of(table, quantity, "")
+    pooled: dict[str, list[float]] = {}
+    for key, groups in known.items():
+        if key.startswith(prefix):
+            for name, values in groups.items():
+                pooled.setdefault(name, []).extend(values)
+    return pooled
+
+
 def key_of(table: str, quantity: str, meter: str) -> str:
     """Return the name under which residuals are kept."""
     return f"{table}/{quantity}/{meter}"
@@ -80,7 +104,7 @@ def band(value: float, *, table: str, quantity: str, meter: str = "", far: bool 
 
     ``far`` widens it by :data:`FAR` in log space and says so.
     """
-    found = factors(shipped_residuals().get(key_of(table, quantity, meter), {}))
+    found = factors(residuals_for(shipped_residuals(), table=table, quantity=quantity, meter=meter))
     if found is None:
         return None
     regime = f"{table} {quantity} {meter}".strip() + f", {found.groups} groups"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sizeup.errors import UserError
-from sizeup.evidence.bands import Residuals, factors, key_of, shipped_residuals
+from sizeup.evidence.bands import Residuals, factors, key_of, residuals_for, shipped_residuals
 from sizeup.evidence.cases import Case, Measured
 
 PREDICTORS: Mapping[str, str] = {
@@ -117,7 +117,9 @@ def with_bands(records: Iterable[Record], *, residuals: Mapping[str, Residuals] 
     known = shipped_residuals() if residuals is None else residuals
     banded = []
     for record in records:
-        kind = known.get(key_of(record.table, record.quantity, record.meter), {})
+        kind = residuals_for(
+            known, table=record.table, quantity=record.quantity, meter=record.meter, without=record.group
+        )
         found = factors(kind, without=record.group) if record.quantity != "oom" else None
         if found is None or record.predicted is None:
             banded.append(record)
