@@ -135,14 +135,17 @@ def _totals(totals: Totals) -> list[str]:
 
 
 def _alternatives(answer: TrainingAnswer) -> list[str]:
-    rows = [_alternative(item, answer) for item in answer.alternatives]
-    return table(rows, head=["other plans", "step", "memory", "why not first"], align="<>><", indent=0)
+    lines = [strong("other plans, and why they are not first:")]
+    rows = [_alternative(item) for item in answer.alternatives]
+    for line, item in zip(table(rows, align=">><"), answer.alternatives, strict=True):
+        lines += [line, *(dim(text) for text in wrap(item.why, indent=24))]
+    return lines
 
 
-def _alternative(item: Alternative, answer: TrainingAnswer) -> list[str]:
-    text = plan_words(item.plan).replace("micro-batch ", "mb ").replace(" recompute", "")
+def _alternative(item: Alternative) -> list[str]:
+    text = plan_words(item.plan).replace("micro-batch ", "mb ")
     seconds = format_seconds(item.step_seconds) if item.step_seconds else dim("-")
-    return [text, seconds, format_gib(item.device_bytes), item.why]
+    return [seconds, format_gib(item.device_bytes), text]
 
 
 def _changes(answer: TrainingAnswer) -> list[str]:
