@@ -1,4 +1,4 @@
-"""Learn the coefficients of serving memory from the measured start-up logs: writes src/sizeup/fitted/serving_memory.json.
+"""Learn the coefficients of serving memory from measured start-up logs: src/sizeup/fitted/serving_memory.json.
 
 Each coefficient is a median, because each log gives it directly: bytes per logit from activation peaks that the sampler
 sets, bytes outside the framework by engine era, alone and with other ranks. What no case measures comes from a named

@@ -139,7 +139,11 @@ def pool_tokens(kinds: dict[LayerCache, int], pool: float, rules: CacheRules, *,
     if rules.engine.hybrid and len(kinds) > 1:
         return int(pool / sequence_bytes(kinds, length, rules) * length)
     block = rules.engine.block_tokens
-    return int(pool // sequence_bytes(kinds, block, rules)) * block
+    each = sequence_bytes(kinds, block, rules)
+    if not each:
+        # nothing grows with the text: as many sequences as there are states
+        return int(pool / state_bytes(kinds, rules)) * length
+    return int(pool // each) * block
 
 
 def longest_sequence(kinds: dict[LayerCache, int], pool: float, rules: CacheRules, *, most: int) -> int:

@@ -164,13 +164,13 @@ def serving_memory(
     limits = resolve(architecture, plan, gpu)
     learned = coefficients or shipped_coefficients()
     stages = _stages(architecture, plan.weight_format, plan.layout)
-    divided = limits.engine.divides == "layers"
     answers = [
         _stage(architecture, plan, gpu, limits, stage, load, learned, first=index == 0)
         for index, stage in enumerate(stages)
     ]
     worst = min(answers, key=lambda answer: answer.shortfall_key)
-    return _answer(architecture, plan, limits, answers, worst, sum_cards=divided)
+    length = load.longest if load and plan.max_model_len is None else limits.context
+    return _answer(architecture, plan, limits, answers, worst, length=min(length, limits.context))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,7 +312,7 @@ def _pool(gpu: Gpu, plan: ServingPlan, limits: Limits, parts: dict[str, float]) 
 
 def _answer(
     architecture: Architecture, plan: ServingPlan, limits: Limits, answers: list[_StageMemory], worst: _StageMemory,
-    *, sum_cards: bool,
+    *, length: int,
 ) -> ServingMemory:  # fmt: skip
     rules = CacheRules(engine=limits.engine, batched_tokens=limits.batched_tokens)
     replicas = plan.layout.dp
@@ -321,9 +321,9 @@ def _answer(
     most = architecture.max_positions or limits.context
     pool = worst.pool + (worst.memory - worst.used if fixed else 0)
     longest = longest_sequence(worst.kinds, pool, rules, most=most)
-    need = sequence_bytes(worst.kinds, limits.context, rules)
+    need = sequence_bytes(worst.kinds, length, rules)
     short = min(answer.memory - answer.used for answer in answers) if fixed else worst.pool - need
-    problems = [*layout_problems(architecture, plan.layout), *_reasons(worst, limits, need, short, fixed, longest)]
+    problems = [*layout_problems(architecture, plan.layout), *_reasons(worst, length, need, short, fixed, longest)]
     device = _device(worst)
     return ServingMemory(
         device=device, limits=limits, stage=worst.stage, kinds=worst.kinds, pool_bytes=pool,
@@ -335,7 +335,7 @@ def _answer(
     )  # fmt: skip
 
 
-def _reasons(worst: _StageMemory, limits: Limits, need: float, short: float, fixed: bool, longest: int) -> list[str]:
+def _reasons(worst: _StageMemory, length: int, need: float, short: float, fixed: bool, longest: int) -> list[str]:
     gib = 2**30
     if fixed:
         if short >= 0:
@@ -346,7 +346,7 @@ def _reasons(worst: _StageMemory, limits: Limits, need: float, short: float, fix
         return [f"no room for a cache: weights of {taken:.1f} GiB and the rest pass the budget by "
                 f"{-worst.pool / gib:.1f} GiB"]  # fmt: skip
     if worst.pool < need:
-        return [f"a sequence of {limits.context:,} tokens needs {need / gib:.2f} GiB of cache and there are "
+        return [f"a sequence of {length:,} tokens needs {need / gib:.2f} GiB of cache and there are "
                 f"{worst.pool / gib:.2f}: the longest is {longest:,}"]  # fmt: skip
     return []
 

@@ -12,6 +12,7 @@ from sizeup.llm.formats import format_named
 from sizeup.machine import find_gpu
 from sizeup.plan.serving import Load, ServingLayout, ServingPlan
 from sizeup.serving_memory import ServingMemory, serving_memory
+from sizeup.serving_weights import EXL2
 
 
 def _number(row: Mapping[str, str], name: str) -> int | None:
@@ -20,6 +21,16 @@ def _number(row: Mapping[str, str], name: str) -> int | None:
         return int(float(text)) if text else None
     except ValueError:
         raise UserError(f'{name} is "{text}", not a number') from None
+
+
+SAME_SIZE = {"int4-g32": "hqq-int4-g32"}
+"""Words of the cases for a format stored like another one: gpt-fast has a 16-bit scale and zero for 32 weights."""
+
+
+def _format(word: str) -> str:
+    if not word or EXL2.fullmatch(word):
+        return word
+    return format_named(SAME_SIZE.get(word, word)).name
 
 
 def serving_layout(row: Mapping[str, str]) -> ServingLayout:
@@ -39,7 +50,7 @@ def serving_plan(row: Mapping[str, str]) -> ServingPlan:
     share = row.get("gpu_memory_utilization", "")
     return ServingPlan(
         engine=row["engine"], engine_version=row.get("engine_version", ""),
-        weight_format=format_named(row["weight_format"]).name if row.get("weight_format") else "",
+        weight_format=_format(row.get("weight_format", "")),
         kv_dtype=row.get("kv_dtype", ""), layout=serving_layout(row), max_model_len=_number(row, "max_model_len"),
         max_batched_tokens=_number(row, "max_batched_tokens"),
         gpu_memory_utilization=float(share) if share else None,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 
 from sizeup.llm.architecture import Architecture, Layer, Tensor
-from sizeup.llm.formats import WeightFormat, format_named, tensor_bytes
+from sizeup.llm.formats import WeightFormat, format_named, role_of, tensor_bytes
 from sizeup.llm.parameters import PART_NAMES
 from sizeup.physics.numeric import ceil_div
 from sizeup.physics.serving_memory import heads_per_rank
@@ -17,6 +19,12 @@ DIVIDED_USES = frozenset(
      "head"}
 )  # fmt: skip
 """Uses that tensor parallelism divides; keys and values have their own rule, everything else every rank holds."""
+
+EXL2 = re.compile(r"exl2-([0-9.]+)")
+"""ExLlamaV2's formats: the average bits per weight is chosen."""
+
+EXL2_HEAD_BITS = 6.0
+"""Bits of the head unless told otherwise ([exllamav2])."""
 
 MXFP4_MULTIPLE = 256
 """Engines pad the width of MXFP4 experts to whole tiles of their kernel."""
@@ -69,9 +77,22 @@ def placed_weights(architecture: Architecture, format: str) -> list[Placed]:
     Raises:
         UserError: unknown format.
     """
+    mixed = EXL2.fullmatch(format)
+    if mixed:
+        return _exl2(architecture, float(mixed.group(1)))
     if format and format_named(format).is_gguf:
         return _gguf(architecture, format_named(format))
     return list(_plain(architecture, format))
+
+
+def _exl2(architecture: Architecture, bits: float) -> list[Placed]:
+    """Return tensors at ExLlamaV2's average ``bits`` per weight of linear layers, a head of 6 bits, the rest in 16."""
+    found = []
+    for tensor, _, layer in _paths(architecture):
+        role = role_of(tensor)
+        each = {"linear": bits, "experts": bits, "head": EXL2_HEAD_BITS}.get(role, 16.0)
+        found.append(Placed(tensor.part, tensor.use, layer, ceil(tensor.elements * each / 8), tensor))
+    return found
 
 
 def _plain(architecture: Architecture, format: str) -> Iterator[Placed]:
@@ -174,3 +195,25 @@ def host_embedding_bytes(architecture: Architecture, format: str) -> int:
     if architecture.tied_embeddings:
         return 0
     return sum(one.size for one in placed_weights(architecture, format) if one.use == "embedding")
+
+
+def active_bytes(architecture: Architecture, format: str, layout: ServingLayout) -> float:
+    """Return the weights that one token of one sequence reads, on the ranks of one pipeline in turn [bytes].
+
+    Of the experts of a layer only the active ones are read; of the embedding one row, unless it is the head as well.
+    """
+    size = 0.0
+    for one in placed_weights(architecture, format):
+        if one.use == "embedding" and not architecture.tied_embeddings:
+            continue
+        share = _active_share(architecture, one) if one.part == "experts" else 1.0
+        size += rank_bytes(one, architecture, layout) * share
+    return size
+
+
+def _active_share(architecture: Architecture, placed: Placed) -> float:
+    if placed.tensor is not None:
+        tensor = placed.tensor
+        return (tensor.copies if tensor.active is None else tensor.active) / tensor.copies
+    experts = [t for t in architecture.layers[placed.layer].tensors if t.part == "experts"]
+    return (experts[0].active or experts[0].copies) / experts[0].copies if experts else 1.0

@@ -15,6 +15,7 @@ COMMANDS = {
     "train": ("sizeup.cli.train", "Does training fit, with which plan, how long, how much?"),
     "validate": ("sizeup.cli.validate", "Predict measured cases and compare, group by group."),
     "envelope": ("sizeup.cli.envelope", "The back-of-the-envelope rules, and where they are loose."),
+    "fit": ("sizeup.cli.fit", "Which models run on this hardware, and how well?"),
     "gpus": ("sizeup.cli.catalog", "List and filter GPUs."),
     "instances": ("sizeup.cli.catalog", "List and filter cloud instances with their dated prices."),
     "models": ("sizeup.cli.catalog", "List and filter the models that have a name here."),

@@ -130,7 +130,7 @@ def engine(name: str, version: str = "") -> Engine:
     if key not in records:
         raise UserError(f'no engine is called "{name}"', nearest=nearest_names(name, records))
     record = records[key]
-    wanted = version or record["default_version"]
+    wanted = version if version_key(version) else record["default_version"]
     values: dict[str, Any] = {k: v for k, v in record.items() if k not in ("era", "like", "default_version")}
     for era in record["era"]:
         if version_key(era["since"]) <= version_key(wanted):
