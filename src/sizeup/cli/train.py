@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from sizeup.units import parse_count
 METHODS = ("pretrain", "full", "lora", "qlora")
 SHARDINGS = ("none", "zero1", "zero2", "zero3", "fsdp", "hsdp")
 LAYOUT = ("tp", "pp", "vpp", "cp", "ep", "dp", "micro_batch", "sharding", "recompute")
+COMPARED_BATCH = 2048
+"""Sequences per step where numbers of cards are compared and nobody says (a power of two, so that they divide it)."""
 SCENARIO_KEYS = (
     "model", "gpu", "gpus", "method", "framework", "sequence_length", "global_batch", "tokens", *LAYOUT,
-    "dtype", "master_weights", "optimizer", "attention", "loss", "compile", "rank", "base_quant", "offload_optimizer",
+    "dtype", "master_weights", "optimizer", "attention", "loss", "compile", "rank", "base_quant", "offload_optimizer", "largest",
+    "within_days", "budget",
 )  # fmt: skip
 """Every key of a scenario file, each the twin of a flag."""
 
@@ -69,6 +73,9 @@ def _axis(name: str, text: str) -> Callable[[Callable[..., int]], Callable[..., 
 @click.option("--rank", type=click.IntRange(min=1), metavar="R", help="LoRA rank.")
 @click.option("--base-quant", type=click.Choice(("nf4", "nf4-dq", "gptq-int4", "int8")), help="Frozen weights.")
 @click.option("--offload-optimizer", is_flag=True, default=None, help="Optimizer states in host memory.")
+@click.option("--largest", type=click.Choice(("sequence", "micro-batch")), help="Also the largest one that fits.")
+@click.option("--within-days", type=float, metavar="D", help="Fewest cards that finish --tokens in D days.")
+@click.option("--budget", type=float, metavar="USD", help="Fewest cards that finish --tokens for this much.")
 @click.option("--scenario", type=click.Path(path_type=Path), metavar="FILE", help="Read flags from a TOML file.")
 @click.option(
     "--save-scenario", type=click.Path(path_type=Path), metavar="FILE", help="Write the flags to a TOML file."
@@ -79,7 +86,7 @@ def train(
     model_spec: str | None, scenario: Path | None, save_scenario: Path | None, as_json: bool, why: bool, **flags: Any
 ) -> int:
     """Does training MODEL fit, with which plan, how long and for how much? Without a layout, the best is found."""
-    from sizeup.render.train_json import answer_dict
+    from sizeup.render.train_json import answer_dict, extra_dict
     from sizeup.render.train_text import answer_lines
     from sizeup.render.why import explain
 
@@ -87,11 +94,11 @@ def train(
     values = {**(read_scenario(scenario) if scenario else {}), **given}
     if save_scenario:
         write_scenario(save_scenario, values)
-    answer = answer_of(values)
+    answer, extra = answer_of(values)
     if as_json:
-        click.echo(json.dumps(answer_dict(answer), indent=2, allow_nan=False))
+        click.echo(json.dumps({**answer_dict(answer), **extra_dict(extra)}, indent=2, allow_nan=False))
     else:
-        lines = answer_lines(answer, values)
+        lines = answer_lines(answer, values, extra)
         if why:
             for estimate in answer.explained():
                 lines += ["", *explain(estimate)]
@@ -132,8 +139,8 @@ def write_scenario(path: Path, values: Mapping[str, Any]) -> None:
         raise UserError(f"{path} cannot be written: {error}") from None
 
 
-def answer_of(values: Mapping[str, Any]) -> Any:
-    """Return the answer to a scenario.
+def answer_of(values: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the answer to a scenario, and the answers to questions asked backwards.
 
     Raises:
         UserError: something needed is missing or unknown, or no plan is valid.
@@ -143,6 +150,9 @@ def answer_of(values: Mapping[str, Any]) -> Any:
     from sizeup.training import FINE_TUNING, base_plan
     from sizeup.training_search import train as find
 
+    backwards = values.get("within_days") is not None or values.get("budget") is not None
+    if backwards and not values.get("tokens"):
+        raise UserError("a deadline or a budget needs --tokens", hint="--tokens 1T")
     for needed, hint in (("model", "sizeup train llama-3.1-8b --gpu a100"), ("gpu", "--gpu h100 --gpus 64")):
         if not values.get(needed):
             raise UserError(f"{needed} is missing", hint=hint)
@@ -158,10 +168,50 @@ def answer_of(values: Mapping[str, Any]) -> Any:
         options=options_of(values, method),
     )  # fmt: skip
     fixed = {key: values[key] for key in LAYOUT if values.get(key) is not None}
-    return find(
-        known.name, known.architecture, cluster, base, fixed=fixed, tokens=values.get("tokens"),
-        free_batch=method in FINE_TUNING and not values.get("global_batch"),
-    )  # fmt: skip
+    free_batch = method in FINE_TUNING and not values.get("global_batch")
+    extra: dict[str, Any] = {}
+    if values.get("largest"):
+        extra["largest"] = largest_of(values["largest"], known.architecture, base, cluster, fixed, free_batch)
+    if backwards and not values.get("global_batch"):
+        # the same batch for every number of cards, so that their times compare
+        base = replace(base, global_batch=COMPARED_BATCH)
+    if backwards:
+        extra["offers"], cluster = offers_of(values, known, base, cluster, fixed)
+    found = find(
+        known.name, known.architecture, cluster, base, fixed=fixed, tokens=values.get("tokens"), free_batch=free_batch
+    )
+    return found, extra
+
+
+def largest_of(what: str, architecture: Any, base: Any, cluster: Any, fixed: Any, free_batch: bool) -> dict[str, Any]:
+    """Return the largest sequence or micro-batch that fits."""
+    from sizeup.training_inverse import largest_micro_batch, largest_sequence
+
+    free = {key: value for key, value in fixed.items() if key != "micro_batch"}
+    if what == "micro-batch":
+        return {"what": what, "value": largest_micro_batch(architecture, base, cluster, fixed=free)}
+    return {"what": what, "value": largest_sequence(architecture, base, cluster, fixed=fixed, free_batch=free_batch)}
+
+
+def offers_of(values: Mapping[str, Any], known: Any, base: Any, cluster: Any, fixed: Any) -> tuple[list[Any], Any]:
+    """Return the Pareto front over numbers of cards, and the cluster with the fewest that meets the limits.
+
+    Raises:
+        UserError: no number of cards meets them.
+    """
+    from sizeup.machine import parse_machine
+    from sizeup.training_inverse import fewest_gpus, offers, pareto
+
+    counts = [2**power for power in range(15)]
+    clusters = [parse_machine(f"{count}x{values['gpu']}") for count in counts]
+    found = offers(known.name, known.architecture, base, clusters, tokens=values["tokens"], fixed=fixed)
+    chosen = fewest_gpus(found, within_days=values.get("within_days"), budget_usd=values.get("budget"))
+    if chosen is None:
+        raise UserError(
+            f"no number of {cluster.gpu.name} up to {counts[-1]:,} meets this deadline and budget",
+            hint="allow more days or dollars, a larger global batch, or another card",
+        )
+    return pareto(found), chosen.answer.cluster
 
 
 def options_of(values: Mapping[str, Any], method: str) -> dict[str, Any]:

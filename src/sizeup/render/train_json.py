@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -69,6 +70,16 @@ def answer_dict(answer: TrainingAnswer) -> dict[str, Any]:
         "assumptions": list(answer.assumptions),
         "definitions": DEFINITIONS,
     }
+
+
+def extra_dict(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answers to questions asked backwards."""
+    data = {key: value for key, value in extra.items() if key != "offers"}
+    if "offers" in extra:
+        data["pareto"] = [
+            {"gpus": o.gpus, "days": o.days, "usd": o.usd, "plan": plan_dict(o.answer.plan)} for o in extra["offers"]
+        ]
+    return data
 
 
 def _meter(name: str, estimate: Estimate) -> dict[str, Any]:
