@@ -231,3 +231,76 @@ def test_the_last_stage_holds_the_head() -> None:
     first, middle, last = (float(held_weights(facts, stage=i, columns=columns).total) for i in (0, 1, 3))
     assert first - middle == 32000 * 1024
     assert last - middle == 32000 * 1024 + 1024
+
+
+SAVED_BY_AUTOGRAD = [
+    # bytes per token and layer that PyTorch 2.13 keeps for one layer of transformers 5.23 in bf16, 256 tokens
+    ({"model_type": "llama", "intermediate_size": 1344, "num_key_value_heads": 2}, "sdpa", "", 21544),
+    ({"model_type": "llama", "intermediate_size": 1344, "num_key_value_heads": 2}, "sdpa", "qv", 18984),
+    ({"model_type": "llama", "intermediate_size": 1344, "num_key_value_heads": 2}, "sdpa", "mlp", 24424),
+    ({"model_type": "llama", "intermediate_size": 1344, "num_key_value_heads": 8}, "sdpa", "", 21544 + 2 * 768),
+    ({"model_type": "qwen3", "intermediate_size": 1344, "num_key_value_heads": 2, "head_dim": 64}, "sdpa", "", 25424),
+    (
+        {
+            "model_type": "qwen3_moe", "moe_intermediate_size": 256, "num_experts": 8, "num_experts_per_tok": 2,
+            "num_key_value_heads": 2, "head_dim": 64, "intermediate_size": 1344,
+        },
+        "sdpa", "", 22964,
+    ),
+    ({"model_type": "gpt2", "n_embd": 512, "n_layer": 2, "n_head": 8}, "sdpa", "", 30760),
+    ({"model_type": "bloom", "n_layer": 2, "n_head": 8}, "eager", "", 30728),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "attention", "targets", "saved"), SAVED_BY_AUTOGRAD)
+def test_transformers_keeps_what_autograd_saves(
+    config: dict[str, Any], attention: Any, targets: str, saved: int
+) -> None:
+    common = {"hidden_size": 512, "num_hidden_layers": 2, "num_attention_heads": 8, "vocab_size": 1000}
+    model = build((config if "n_embd" in config else common | config) | {"vocab_size": 1000}, where="saved")
+    adapter = Adapter(rank=16, targets=targets) if targets else None
+    chosen = TrainingPlan(framework="hf", attention=attention, adapter=adapter)
+    layer = training_facts(model, chosen).distinct[0]
+    tokens = 256
+    assert layer.kept.on_rank(Split(tokens=tokens, visible=tokens)) / tokens == pytest.approx(saved, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("layout", "sequence", "gib"),
+    [
+        # Llama-3-70B cut to 12 layers, Megatron on 8 B200: the largest live bytes over ranks as SimuMax printed them
+        (Layout(tp=2, dp=4, sharding="zero1", sequence_parallel=True), 4096, 60.68),
+        (Layout(tp=8, dp=1, sharding="zero1", sequence_parallel=True), 4096, 28.29),
+        (Layout(pp=2, dp=4, sharding="zero1"), 4096, 66.55),
+        (Layout(tp=2, cp=4, sharding="zero1", sequence_parallel=True), 32768, 68.43),
+    ],
+)
+def test_live_bytes_of_measured_megatron_runs(layout: Layout, sequence: int, gib: float) -> None:
+    model = build(
+        {
+            "model_type": "llama", "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 12,
+            "num_attention_heads": 64, "num_key_value_heads": 8, "vocab_size": 128256, "tie_word_embeddings": False,
+        },
+        where="llama",
+    )  # fmt: skip
+    chosen = plan(layout=layout, sequence_length=sequence, global_batch=16)
+    memory = training_memory(model, chosen, find_gpu("b200-sxm-180gb"), coefficients=KNOWN)
+    assert memory.allocated.value / 2**30 == pytest.approx(gib, rel=0.02)
+
+
+def test_a_qlora_of_an_8b_fits_a_card_of_24_gb() -> None:
+    model = build(
+        {
+            "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+            "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256, "tie_word_embeddings": False,
+        },
+        where="llama",
+    )  # fmt: skip
+    card = find_gpu("rtx-4090")
+    chosen = TrainingPlan(
+        method="qlora", framework="hf", sequence_length=1024, recompute="full", attention="sdpa",
+        adapter=Adapter(rank=16, base_quant="nf4-dq"), optimizer="paged-adamw8bit",
+    )  # fmt: skip
+    small = training_memory(model, chosen, card, coefficients=KNOWN)
+    large = training_memory(model, replace(chosen, micro_batch=32, global_batch=32), card, coefficients=KNOWN)
+    assert small.device.value < card.memory_bytes < large.allocated.value

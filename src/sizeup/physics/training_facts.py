@@ -183,16 +183,17 @@ def _weights(tensors: tuple[Tensor, ...]) -> Weights:
 
 
 def _layer_facts(layer: Layer, architecture: Architecture, plan: TrainingPlan, used: Framework) -> LayerFacts:
-    tensors = layer_tensors(layer, hidden_size=architecture.hidden_size, expands_kv=used.expands_kv)
+    tensors = _tensors(layer, architecture, used)
     setting = {
         "attention": plan.attention,
         "compiled": bool(plan.compile),
         "eight_bit": plan.precision.compute_dtype in EIGHT_BIT,
     }
-    if used.keeps_gathered_inputs:
-        tensors["linear_input"] = Shares(whole=tensors["linear_input"].sequence)
     whole = _scaled(used.kept(**setting, selective=False), plan, used)
-    chosen = _scaled(used.kept(**setting, selective=True), plan, used) if plan.recompute == "selective" else whole
+    chosen = _scaled(used.kept(**setting, selective=True), plan, used) if plan.recompute == "selective" else dict(whole)
+    if architecture.model_type in used.composed_activations:
+        for kept in (whole, chosen):
+            kept["gate_up"] = kept.get("gate_up", 0) + (used.composed_bytes if kept.get("gate_up") else 0)
     adapters = _adapter_shares(layer, plan, used)
     value_bytes = _compute_bytes(plan)
     full = kept_bytes(tensors, {"block_input": value_bytes})
@@ -210,6 +211,17 @@ def _layer_facts(layer: Layer, architecture: Architecture, plan: TrainingPlan, u
         widest_linear=max((t.shape[-1] * t.shape[-2] for t in linears), default=0),
         mlp_linears=_weights(tuple(t for t in linears if t.part in ("mlp", "shared_experts", "experts"))),
     )
+
+
+def _tensors(layer: Layer, architecture: Architecture, used: Framework) -> dict[str, Shares]:
+    """Return what the framework may keep of ``layer``, in elements per token."""
+    tensors = layer_tensors(layer, hidden_size=architecture.hidden_size, expands_kv=used.expands_kv)
+    fused = sum(t.shape[0] for t in layer.tensors if t.use == "qkv" and t.kind == "linear")
+    if used.views_fused_qkv and fused:
+        tensors["value"] = Shares(tensor=fused)
+    if used.keeps_gathered_inputs:
+        tensors["linear_input"] = Shares(whole=tensors["linear_input"].sequence)
+    return tensors
 
 
 def _compute_bytes(plan: TrainingPlan) -> float:

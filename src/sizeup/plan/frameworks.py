@@ -42,6 +42,9 @@ class Framework:
         adapter_output_bytes, adapter_mask_bytes: kept per output of an adapter, and per input for its dropout.
         second_gradient_bytes: 16-bit gradients that stay beside an fp32 buffer.
         assumes: what its usual recipes set, for a case that does not say (sharding, recompute, sequence_parallel).
+        composed_activations, composed_bytes: model types whose activation function is made of several operations, and
+            the bytes that those keep for each of its inputs.
+        views_fused_qkv: the value is a view of the fused query-key-value product, which stays alive with it.
         weight_gradient_placeholders: empty 16-bit gradients beside the fp32 buffers that are really added to.
         stage_buffers: a pipeline stage keeps its output of every micro-batch in flight.
         bucket_elements: gradients gathered in one reduction.
@@ -77,6 +80,9 @@ class Framework:
     step_gradient_bytes: float = 0.0
     fp32_adapters: bool = False
     eight_bit_copies: float = 0.0
+    composed_activations: tuple[str, ...] = ()
+    composed_bytes: float = 0.0
+    views_fused_qkv: bool = False
     assumes: Mapping[str, str] = field(default_factory=dict, hash=False)
     tables: Mapping[str, Mapping[str, float]] = field(default_factory=dict, hash=False)
 

@@ -113,7 +113,9 @@ def _precision(cells: _Reader, used: str, *, adapter: bool) -> Precision:
     compute: Any = cells.word("compute_dtype", "bf16")
     master: Any = cells.word("master_weights", "fp32")
     half = "fp16" if compute == "fp16" else "bf16"
-    usual = {"internevo": half, "megatron-deepspeed": half}.get(used, "fp32" if master == "fp32" else half)
+    usual = {"internevo": half, "megatron-deepspeed": half, "hf-deepspeed": half}.get(
+        used, "fp32" if master == "fp32" else half
+    )
     gradients: Any = cells.word("grad_dtype", usual)
     return Precision(compute_dtype=compute, master_weights=master, grad_dtype=gradients)
 
