@@ -67,6 +67,7 @@ class TrainingFacts:
     """A model under a recipe. ``before[i]`` sums are of the layers before layer i, so a stage is a difference.
 
     Attributes:
+        predictions, last_layer: multi-token-prediction layers that are trained, each like the last layer of the model.
         resident_bytes, master_bytes, state_bytes, gradient_bytes: per trained weight; the master and the states are
             what ZeRO-1 divides.
         frozen_bytes: per weight of a frozen base; 0 when everything is trained.
@@ -81,6 +82,8 @@ class TrainingFacts:
     embedding: float
     head: float
     prediction: Weights
+    predictions: int
+    last_layer: Shares
     tied: bool
     distinct: tuple[LayerFacts, ...]
     replicated_before: tuple[float, ...]
@@ -119,6 +122,7 @@ def training_facts(architecture: Architecture, plan: TrainingPlan) -> TrainingFa
     facts = {id(layer): _layer_facts(layer, architecture, plan, used) for layer, _ in architecture.distinct_layers()}
     in_order = [facts[id(layer)] for layer in architecture.layers]
     kept = [_kept_of(f, plan, index) for index, f in enumerate(in_order)]
+    prediction = _weights(architecture.multi_token_prediction if used.trains_prediction else ())
     embedding = float(sum(t.elements for t in architecture.embedding))
     head = float(sum(t.elements for t in architecture.head))
     return TrainingFacts(
@@ -129,7 +133,9 @@ def training_facts(architecture: Architecture, plan: TrainingPlan) -> TrainingFa
         vocabulary=architecture.vocabulary_size,
         embedding=embedding,
         head=head,
-        prediction=_weights(architecture.multi_token_prediction),
+        prediction=prediction,
+        predictions=max(1, round(prediction.total / in_order[-1].weights.total)) if prediction.total else 0,
+        last_layer=in_order[-1].kept,
         tied=architecture.tied_embeddings,
         distinct=tuple(facts.values()),
         replicated_before=_before([f.weights.replicated for f in in_order]),

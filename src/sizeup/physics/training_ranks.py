@@ -262,7 +262,8 @@ def _kept(facts: TrainingFacts, *, stage: Column, columns: Columns) -> Column:
     """Return the activations of all micro-batches in flight."""
     amounts = [of_stage(before, stage=stage, columns=columns) for before in facts.kept_before]
     one = amount_on_rank(*amounts, split=columns.split)
-    return one * in_flight(stage=stage, columns=columns)
+    prediction = facts.predictions * facts.last_layer.on_rank(columns.split) if facts.predictions else 0
+    return one * in_flight(stage=stage, columns=columns) + where(stage == columns.pp - 1, prediction, 0)
 
 
 def _stage_outputs(facts: TrainingFacts, *, stage: Column, columns: Columns) -> Column:
@@ -280,7 +281,8 @@ def _working(facts: TrainingFacts, columns: Columns) -> tuple[Column, Column]:
 
 
 def _logits(facts: TrainingFacts, columns: Columns) -> Column:
-    return columns.split.tokens * facts.vocabulary / columns.tp
+    """Return the logits of one micro-batch; every prediction layer has its own."""
+    return columns.split.tokens * facts.vocabulary * (1 + facts.predictions) / columns.tp
 
 
 def _placeholders(facts: TrainingFacts, columns: Columns, *, stage: Column, at_head: bool) -> Column:

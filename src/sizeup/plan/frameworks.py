@@ -46,6 +46,7 @@ class Framework:
             the bytes that those keep for each of its inputs.
         views_fused_qkv: the value is a view of the fused query-key-value product, which stays alive with it.
         weight_gradient_placeholders: empty 16-bit gradients beside the fp32 buffers that are really added to.
+        trains_prediction: trains the multi-token-prediction layers of a model; others drop them.
         stage_buffers: a pipeline stage keeps its output of every micro-batch in flight.
         bucket_elements: gradients gathered in one reduction.
         step_gradient_bytes: bytes per updated weight of fp32 gradients made for the optimizer step.
@@ -75,6 +76,7 @@ class Framework:
     adapter_mask_bytes: float = 0.0
     second_gradient_bytes: float = 0.0
     weight_gradient_placeholders: bool = False
+    trains_prediction: bool = False
     stage_buffers: bool = False
     bucket_elements: int = 0
     step_gradient_bytes: float = 0.0
