@@ -128,7 +128,7 @@ def base_plan(
         adapter = Adapter(rank=rank or 16, base_quant=quant or ("nf4-dq" if method == "qlora" else None))
         notes += [] if rank else ["LoRA rank: 16 on all linear layers"]
     plan_method: Any = method
-    precision = chosen.pop("precision", None) or _usual_precision(method, framework, notes)
+    precision = chosen.pop("precision", None) or _usual_precision(method, cluster, notes)
     return TrainingPlan(
         method=plan_method, framework=framework, sequence_length=sequence_length, global_batch=global_batch,
         adapter=adapter, precision=precision, layout=Layout(sequence_parallel=True), assumptions=tuple(notes), **chosen,
@@ -144,7 +144,11 @@ def _usual_batch(method: str, sequence: int, gpus: int, notes: list[str]) -> int
     return size
 
 
-def _usual_precision(method: str, framework: str, notes: list[str]) -> Precision:
+def _usual_precision(method: str, cluster: Cluster, notes: list[str]) -> Precision:
+    peaks = cluster.gpu.peak_flops_per_second
+    if not peaks.get("bf16") and peaks.get("fp16"):
+        notes.append(f"precision: fp16, because {cluster.gpu.name} has no bf16; fp32 master weights")
+        return Precision(compute_dtype="fp16", grad_dtype="fp16")
     if method in ("lora", "qlora"):
         notes.append("precision: bf16 base")
         return Precision(compute_dtype="bf16", master_weights="bf16", grad_dtype="bf16")

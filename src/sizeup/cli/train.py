@@ -21,8 +21,8 @@ COMPARED_BATCH = 2048
 """Sequences per step where numbers of cards are compared and nobody says (a power of two, so that they divide it)."""
 SCENARIO_KEYS = (
     "model", "gpu", "gpus", "method", "framework", "sequence_length", "global_batch", "tokens", *LAYOUT,
-    "dtype", "master_weights", "optimizer", "attention", "loss", "compile", "rank", "base_quant", "offload_optimizer", "largest",
-    "within_days", "budget",
+    "dtype", "master_weights", "optimizer", "attention", "loss", "compile", "rank", "base_quant", "offload_optimizer",
+    "largest", "within_days", "budget",
 )  # fmt: skip
 """Every key of a scenario file, each the twin of a flag."""
 

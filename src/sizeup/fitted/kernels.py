@@ -151,10 +151,10 @@ class Curves:
         """Return the link between nodes, per card; ``bytes_per_second`` is the network's if it is known."""
         return _between(self.gpu.key, bytes_per_second)
 
-    def provenance(self) -> tuple[str, ...]:
+    def provenance(self, *, operations: Sequence[str] = ("gemm", "prefill_attention")) -> tuple[str, ...]:
         """Return where each 16-bit curve came from, one line each."""
         lines = []
-        for op in ("gemm", "prefill_attention", "moe_gemm"):
+        for op in operations:
             found = self.learned(op, "bf16")
             lines.append(
                 f"{op.replace('_', ' ')} efficiency from {found.kernels} kernels on {found.origin} "
@@ -205,10 +205,14 @@ def _share(record: dict[str, Any], *, scope: str) -> float:
 def _inside(key: str, op: str, library: str, gpus: int) -> LearnedLink:
     gpu = find_gpu(key)
     nominal = gpu.link_bytes_per_second(gpus)
-    records = [r for r in _records()["links"] if r["op"] == op and r["library"] == library and r["scope"] == "inside"]
-    fast = [
-        r for r in records if bool(find_gpu(r["gpu"]).scale_up_bytes_per_second) == bool(gpu.scale_up_bytes_per_second)
-    ]
+    records = [
+        r
+        for r in _records()["links"]
+        if r["op"] == op and r["library"] == library and r["scope"] == "inside"
+        and r["median_error"] <= WORST_MEDIAN_ERROR
+    ]  # fmt: skip
+    joined = bool(gpu.scale_up_bytes_per_second)
+    fast = [r for r in records if bool(find_gpu(r["gpu"]).scale_up_bytes_per_second) == joined]
     found = _nearest(gpu, fast)
     if found is None and fast:
         found = min(fast, key=lambda record: _likeness(gpu, find_gpu(record["gpu"])))

@@ -56,7 +56,8 @@ def workspace_bytes(gpu: Gpu) -> int:
     Source: [pytorch_cublas]
     """
     mebibyte = 2**20
-    capability = float(gpu.compute_capability or 0)
+    major = gpu.compute_capability.partition(".")[0]
+    capability = int(major) if major.isdigit() else 0
     return (32 if capability >= 9 else 8) * mebibyte
 
 
