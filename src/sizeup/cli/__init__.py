@@ -13,6 +13,7 @@ from sizeup.errors import UserError
 COMMANDS = {
     "model": ("sizeup.cli.model", "How big is it, what does it need, what holds it? (the default command)"),
     "train": ("sizeup.cli.train", "Does training fit, with which plan, how long, how much?"),
+    "serve": ("sizeup.cli.serve", "Does it serve, how many users, how fast, for how much?"),
     "validate": ("sizeup.cli.validate", "Predict measured cases and compare, group by group."),
     "envelope": ("sizeup.cli.envelope", "The back-of-the-envelope rules, and where they are loose."),
     "fit": ("sizeup.cli.fit", "Which models run on this hardware, and how well?"),
