@@ -593,7 +593,9 @@ def step_parts(
     keeps = (c.sustained + raw.eight_bit * (c.eight_bit - c.sustained)) * minimum(cooler, 1 / c.sustained)
     matmul_forward = raw.products_forward / keeps + raw.experts_forward / (c.experts * keeps)
     matmul_backward = raw.products_backward / keeps + raw.experts_backward / (c.experts * keeps)
-    attends = c.attention * (1 - raw.modern * (1 - traits.native_attention) * (1 - c.portable_attention))
+    # attention that writes its scores is made of plain products
+    attends = where(raw.eager > 0, c.sustained * minimum(cooler, 1 / c.sustained), c.attention)
+    attends = attends * (1 - (1 - raw.eager) * raw.modern * (1 - traits.native_attention) * (1 - c.portable_attention))
     attention_forward, attention_backward = raw.attention_forward / attends, raw.attention_backward / attends
     memory_forward = raw.streaming_forward * small + raw.casts_forward * c.casts
     memory_backward = 2 * raw.streaming_forward * small + raw.casts_backward * c.casts
