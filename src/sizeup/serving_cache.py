@@ -102,7 +102,7 @@ def group_size(counts: Iterable[int]) -> int:
     >>> group_size([10, 50]), group_size([12, 12]), group_size([20, 24])
     (10, 12, 24)
 
-    Source: [vllm] kv_cache_utils
+    Source: [vllm_code] kv_cache_utils
     """
     numbers = list(counts)
     return max(numbers) if max(numbers) < GROUP_SLACK * min(numbers) else min(numbers)

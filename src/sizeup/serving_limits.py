@@ -16,6 +16,7 @@ class Shape:
     hidden: int
     vocabulary: int
     heads: int
+    kv_heads: int
     intermediate: int
     gated: bool
     expert_width: int
@@ -54,6 +55,7 @@ def shape_of(architecture: Architecture) -> Shape:
         hidden=architecture.hidden_size,
         vocabulary=architecture.vocabulary_size,
         heads=max((m.heads for m in mixers), default=0),
+        kv_heads=max((m.kv_heads for m in mixers), default=0),
         intermediate=max((wide for wide, _ in dense), default=0),
         gated=any(gated for _, gated in dense),
         expert_width=max((_width(layer, ("experts",))[0] for layer in layers), default=0),

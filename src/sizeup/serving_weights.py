@@ -62,7 +62,7 @@ def stage_bounds(layers: int, stages: int) -> list[tuple[int, int]]:
     >>> stage_bounds(10, 4)
     [(0, 2), (2, 5), (5, 8), (8, 10)]
 
-    Source: [vllm] get_pp_indices
+    Source: [vllm_code] get_pp_indices
     """
     sizes = [layers // stages] * stages
     for index in range(2, layers % stages + 2):
@@ -139,7 +139,7 @@ def kv_heads_of(layer: Layer) -> int:
 def rank_bytes(placed: Placed, architecture: Architecture, layout: ServingLayout) -> int:
     """Return the bytes of one rank of a stage: divided, replicated, or divided down to one key-value head.
 
-    Source: [vllm] parallel layers
+    Source: [vllm_code] parallel layers
     """
     if placed.part == "experts":
         return ceil_div(_padded(placed, layout), layout.expert_ranks)

@@ -25,7 +25,7 @@ def gated_layer_bytes(*, tokens: Column, hidden: Column, intermediate: Column, g
     >>> round(gated_layer_bytes(tokens=9000, hidden=4096, intermediate=14336) / 2**30, 2)
     0.93
 
-    Source: [vllm] models and layers; ``intermediate`` is one rank's share.
+    Source: [vllm_code] models and layers; ``intermediate`` is one rank's share.
     """
     wide = 3 if gated else 2
     three_rows = 3
@@ -38,7 +38,7 @@ def expert_layer_bytes(*, tokens: Column, hidden: Column, expert_width: Column, 
     The fused kernel keeps gate and up, then reuses that buffer for the outputs, beside the products: each ``top_k``
     rows per token.
 
-    Source: [vllm] fused_moe
+    Source: [vllm_code] fused_moe
     """
     three_rows = 3
     first = maximum(2 * expert_width, hidden)
@@ -52,7 +52,7 @@ def sampler_bytes(
 
     Logits, their fp32 copy, and what sorting them for top-k and top-p takes; every rank has the whole vocabulary.
 
-    Source: [vllm] sampler
+    Source: [vllm_code] sampler
     """
     return sequences * vocabulary * bytes_per_logit + HALF_BYTES * tokens * hidden
 
@@ -60,7 +60,7 @@ def sampler_bytes(
 def split_output_bytes(*, tokens: Column, width: Column, copies: int) -> Column:
     """Return what a product takes that computes ``copies`` partial outputs and adds them up [bytes].
 
-    Source: [vllm] awq_gemm before version 0.3
+    Source: [vllm_code] awq_gemm before version 0.3
     """
     return HALF_BYTES * copies * tokens * width
 
@@ -71,7 +71,7 @@ def rotary_table_bytes(*, positions: Column, rotary_dim: Column) -> Column:
     >>> rotary_table_bytes(positions=131072, rotary_dim=128) / 2**20
     32.0
 
-    Source: [vllm] rotary_embedding
+    Source: [vllm_code] rotary_embedding
     """
     return HALF_BYTES * positions * rotary_dim
 
@@ -79,7 +79,7 @@ def rotary_table_bytes(*, positions: Column, rotary_dim: Column) -> Column:
 def share_pool_bytes(*, memory: Column, share: Column, taken: Column) -> Column:
     """Return the cache pool of an engine that takes a share of the whole card: memory x share - everything else.
 
-    Source: [vllm]
+    Source: [vllm_code]
     """
     return memory * share - taken
 
@@ -120,7 +120,7 @@ def heads_per_rank(*, heads: Column, tp: Column) -> Column:
     >>> heads_per_rank(heads=8, tp=4), heads_per_rank(heads=8, tp=16), heads_per_rank(heads=1, tp=8)
     (2, 1, 1)
 
-    Source: [vllm]
+    Source: [vllm_code]
     """
     return maximum(1, ceil_div(heads, tp))
 
@@ -139,7 +139,7 @@ def window_pages(*, tokens: Column, window: Column, batched_tokens: Column, bloc
     >>> window_pages(tokens=32768, window=1024, batched_tokens=2048, block=16)
     193
 
-    Source: [vllm] kv_cache_interface
+    Source: [vllm_code] kv_cache_interface
     """
     return ceil_div(minimum(window - 1 + batched_tokens, tokens), block) + 1
 
@@ -177,6 +177,14 @@ def llama_compute_bytes(
     feed_forward = 2 * intermediate + 2 * hidden + mask
     scores = 0 if flash else heads * context + mask + three_rows * hidden
     return FLOAT_BYTES * batch * maximum(logits, feed_forward, scores)
+
+
+def logits_bytes(*, rows: Column, vocabulary: Column) -> Column:
+    """Return 16-bit logits of ``rows`` tokens and their 32-bit copy [bytes].
+
+    Source: [transformers] modeling code
+    """
+    return (HALF_BYTES + FLOAT_BYTES) * rows * vocabulary
 
 
 def eager_prefill_bytes(

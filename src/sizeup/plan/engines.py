@@ -37,6 +37,7 @@ class Engine:
         context_bytes: CUDA context on each card.
         graph_bytes_per_layer: CUDA graphs, for every layer of a rank.
         rotary_table: a table of rotary angles is kept beside the weights.
+        prompt_logits, score_bytes, copies_fused: see ``engines.toml``.
         awq_split: copies of an output that the AWQ kernel makes and adds up; 0 where it does not.
     """
 
@@ -63,6 +64,9 @@ class Engine:
     graph_mib_per_layer: float = 0.0
     rotary_table: bool = False
     awq_split: int = 0
+    prompt_logits: bool = False
+    score_bytes: int = 0
+    copies_fused: bool = False
     micro_batch: int = 512
     flash_attention: bool = True
     context_padding: int = 1
