@@ -102,29 +102,41 @@ def first_layer(stage: Column, *, layers: int, stages: Column) -> Column:
     return where((layers % stages != 0) & (slots % stages == 0), with_slots, ceil_div(stage * layers, stages))
 
 
-@functools.lru_cache(maxsize=65536)
-def _of_one_stage(before: tuple[float, ...], stage: int, pp: int, vpp: int) -> float:
-    """Return :func:`of_stage` of one plan; searches ask for the same few again and again."""
-    found, layers, stages = 0.0, len(before) - 1, pp * vpp
-    for chunk in range(vpp):
-        virtual = min(chunk * pp + stage, stages - 1)
-        low = first_layer(virtual, layers=layers, stages=stages)
-        found += before[first_layer(virtual + 1, layers=layers, stages=stages)] - before[low]
-    return found
+Spans: TypeAlias = tuple[tuple[Column, Column, Column], ...]
+"""First layer, layer after the last, and 1 or 0 for whether the rank has it: one for each chunk of a pipeline rank."""
 
 
-def of_stage(before: tuple[float, ...], *, stage: Column, columns: Columns) -> Column:
-    """Return the sum over the layers of a pipeline rank, all its chunks together."""
-    if not is_column(stage, columns.pp, columns.vpp):
-        return _of_one_stage(before, int(stage), int(columns.pp), int(columns.vpp))
-    layers, total = len(before) - 1, 0
-    stages = columns.pp * columns.vpp
-    chunks = int(columns.vpp.max()) if is_column(columns.vpp) else int(columns.vpp)
-    for chunk in range(chunks):
-        virtual = minimum(chunk * columns.pp + stage, stages - 1)
+def layer_spans(*, stage: Column, columns: Columns, layers: int) -> Spans:
+    """Return which layers a pipeline rank holds, chunk by chunk.
+
+    Source: [narayanan2021] section 2.2
+    """
+    if is_column(stage, columns.pp, columns.vpp):
+        return _spans(stage, columns.pp, columns.vpp, layers)
+    return _remembered_spans(int(stage), int(columns.pp), int(columns.vpp), layers)
+
+
+def _spans(stage: Column, pp: Column, vpp: Column, layers: int) -> Spans:
+    stages, found = pp * vpp, []
+    for chunk in range(int(vpp.max()) if is_column(vpp) else vpp):
+        virtual = minimum(chunk * pp + stage, stages - 1)
         low = first_layer(virtual, layers=layers, stages=stages)
         high = first_layer(virtual + 1, layers=layers, stages=stages)
-        total = total + where(chunk < columns.vpp, take(before, high) - take(before, low), 0)
+        found.append((low, high, where(chunk < vpp, 1, 0)))
+    return tuple(found)
+
+
+_remembered_spans = functools.lru_cache(maxsize=4096)(_spans)
+"""The same for numbers: a search asks for the same few again and again."""
+
+
+def of_spans(before: tuple[float, ...], spans: Spans) -> Column:
+    """Return the sum over the layers of ``spans``."""
+    total: Column = 0
+    if before[-1] == 0:
+        return total
+    for low, high, held in spans:
+        total = total + (take(before, high) - take(before, low)) * held
     return total
 
 
@@ -144,15 +156,16 @@ def in_flight(*, stage: Column, columns: Columns) -> Column:
     return minimum(chunks, columns.micro_batches * columns.vpp) / columns.vpp
 
 
-def held_weights(facts: TrainingFacts, *, stage: Column, columns: Columns) -> Held:
+def held_weights(facts: TrainingFacts, *, stage: Column, columns: Columns, spans: Spans | None = None) -> Held:
     """Return the weights of a pipeline rank; a tied table lives on the first and on the last stage."""
     first, last = stage == 0, stage == columns.pp - 1
     tied_copy = facts.embedding if facts.tied else 0
     tables = where(first, facts.embedding, 0) + where(last, facts.head + where(first, 0, tied_copy), 0)
     prediction = facts.prediction
-    dense = of_stage(facts.replicated_before, stage=stage, columns=columns) + where(last, prediction.replicated, 0)
-    split = of_stage(facts.tensor_before, stage=stage, columns=columns) + where(last, prediction.tensor, 0)
-    expert = of_stage(facts.expert_before, stage=stage, columns=columns) + where(last, prediction.expert, 0)
+    spans = layer_spans(stage=stage, columns=columns, layers=facts.layers) if spans is None else spans
+    dense = of_spans(facts.replicated_before, spans) + where(last, prediction.replicated, 0)
+    split = of_spans(facts.tensor_before, spans) + where(last, prediction.tensor, 0)
+    expert = of_spans(facts.expert_before, spans) + where(last, prediction.expert, 0)
     return Held(dense=dense + (split + tables) / columns.tp, expert=expert / (columns.ep * columns.etp))
 
 
@@ -258,9 +271,9 @@ def _bucket(facts: TrainingFacts, held: Held, columns: Columns) -> Column:
     return minimum(maximum(elements, facts.embedding / columns.tp), held.total) * full_precision
 
 
-def _kept(facts: TrainingFacts, *, stage: Column, columns: Columns) -> Column:
+def _kept(facts: TrainingFacts, *, stage: Column, columns: Columns, spans: Spans) -> Column:
     """Return the activations of all micro-batches in flight."""
-    amounts = [of_stage(before, stage=stage, columns=columns) for before in facts.kept_before]
+    amounts = [of_spans(before, spans) for before in facts.kept_before]
     one = amount_on_rank(*amounts, split=columns.split)
     prediction = facts.predictions * facts.last_layer.on_rank(columns.split) if facts.predictions else 0
     return one * in_flight(stage=stage, columns=columns) + where(stage == columns.pp - 1, prediction, 0)
@@ -304,14 +317,15 @@ def moments(facts: TrainingFacts, columns: Columns, *, stage: Column) -> dict[st
 
     Source: [korthikanti2022] section 4, [zero] section 5, [narayanan2021] section 2.2
     """
-    held = held_weights(facts, stage=stage, columns=columns)
+    spans = layer_spans(stage=stage, columns=columns, layers=facts.layers)
+    held = held_weights(facts, stage=stage, columns=columns, spans=spans)
     states, gradients = _states(facts, held, columns), _gradients(facts, held, columns)
     early = _early_gradients(facts, gradients, columns)
     recomputed, working = _working(facts, columns)
     passing = {
         **states,
         "gradients": early,
-        "activations": _kept(facts, stage=stage, columns=columns),
+        "activations": _kept(facts, stage=stage, columns=columns, spans=spans),
         "pipeline buffers": _stage_outputs(facts, stage=stage, columns=columns),
     }
     last = stage == columns.pp - 1
@@ -359,9 +373,7 @@ def moments(facts: TrainingFacts, columns: Columns, *, stage: Column) -> dict[st
 
 def _table_gradient(facts: TrainingFacts, columns: Columns, *, stage: Column) -> Column:
     """Return the dense gradient of the embedding table on the first stage."""
-    if not facts.trains_all:
-        return 0
-    return where(stage == 0, facts.embedding / columns.tp * facts.compute_bytes, 0)
+    return where((stage == 0) & facts.trains_all, facts.embedding / columns.tp * facts.compute_bytes, 0)
 
 
 def _temporaries(facts: TrainingFacts, held: Held, columns: Columns) -> Column:
