@@ -286,16 +286,21 @@ def _stage_outputs(facts: TrainingFacts, *, stage: Column, columns: Columns) -> 
     return where(columns.pp > 1, one * times, 0)
 
 
-def _working(facts: TrainingFacts, columns: Columns) -> tuple[Column, Column]:
-    """Return the recomputed activations and the gradients of the widest layer on its way back."""
+def _working(facts: TrainingFacts, columns: Columns) -> Moment:
+    """Return what the widest layer needs on its way back: its activations made again, gradients, plain weights."""
     split = columns.split
-    recomputed = maximum(*[f.whole.on_rank(split) for f in facts.distinct]) if facts.recomputes else 0
-    return recomputed, maximum(*[f.backward.on_rank(split) for f in facts.distinct])
+    plain = max(f.widest_linear for f in facts.distinct) * facts.compute_bytes if facts.quantized else 0
+    return {
+        "recomputed layer": maximum(*[f.whole.on_rank(split) for f in facts.distinct]) if facts.recomputes else 0,
+        "working gradients": maximum(*[f.backward.on_rank(split) for f in facts.distinct]),
+        "dequantized weights": plain,
+    }
 
 
-def _logits(facts: TrainingFacts, columns: Columns) -> Column:
-    """Return the logits of one micro-batch; every prediction layer has its own."""
-    return columns.split.tokens * facts.vocabulary * (1 + facts.predictions) / columns.tp
+def _logits(facts: TrainingFacts, columns: Columns, *, stage: Column) -> Column:
+    """Return the logits of one micro-batch on the last stage; every prediction layer has its own."""
+    logits = columns.split.tokens * facts.vocabulary * (1 + facts.predictions) / columns.tp
+    return where(stage == columns.pp - 1, logits, 0)
 
 
 def _placeholders(facts: TrainingFacts, columns: Columns, *, stage: Column, at_head: bool) -> Column:
@@ -312,62 +317,55 @@ def _placeholders(facts: TrainingFacts, columns: Columns, *, stage: Column, at_h
 def moments(facts: TrainingFacts, columns: Columns, *, stage: Column) -> dict[str, Moment]:
     """Return what lives on a rank of pipeline ``stage`` at each moment that can be the peak [bytes by part].
 
-    The moments are the loss, the head's backward, the backward of the last layer, the end of the backward pass and
-    the optimizer step.
-
     Source: [korthikanti2022] section 4, [zero] section 5, [narayanan2021] section 2.2
     """
     spans = layer_spans(stage=stage, columns=columns, layers=facts.layers)
     held = held_weights(facts, stage=stage, columns=columns, spans=spans)
     states, gradients = _states(facts, held, columns), _gradients(facts, held, columns)
     early = _early_gradients(facts, gradients, columns)
-    recomputed, working = _working(facts, columns)
+    flat = _flat_gradients(facts, held, columns)
+    working, reducing = _working(facts, columns), _reducing(facts, held, columns)
     passing = {
         **states,
         "gradients": early,
         "activations": _kept(facts, stage=stage, columns=columns, spans=spans),
         "pipeline buffers": _stage_outputs(facts, stage=stage, columns=columns),
+        IDLE: flat + gradients - early,
     }
-    last = stage == columns.pp - 1
-    logits = where(last, _logits(facts, columns), 0)
-    reducing = _reducing(facts, held, columns)
-    head = where(last, columns.split.tokens * facts.hidden_size * facts.head_bytes / columns.split.sequence_ways, 0)
-    flat = _flat_gradients(facts, held, columns)
-    unused = flat + gradients - early
-    dequantized = max(f.widest_linear for f in facts.distinct) * facts.compute_bytes if facts.quantized else 0
+    late = {**states, "gradients": gradients}
     return {
-        "loss": passing
-        | {
-            "logits and loss": logits * facts.logit_peak_bytes + head,
-            IDLE: unused,
-            "gathered weights": _gathered(facts, held, columns, units=1, head=True),
-        },
-        "head backward": passing
-        | {
-            "logits and loss": logits * facts.logit_backward_bytes + head,
-            IDLE: unused,
-            "gathered weights": _gathered(facts, held, columns, units=1, head=True),
-            "weight gradients in flight": _placeholders(facts, columns, stage=stage, at_head=True),
-        },
+        **{name: passing | parts for name, parts in _head_moments(facts, held, columns, stage=stage).items()},
         "layer backward": passing
+        | working
         | {
-            "logits and loss": logits * facts.logit_kept_bytes,
-            IDLE: unused,
-            "recomputed layer": recomputed,
-            "working gradients": working,
-            "dequantized weights": dequantized,
+            "logits and loss": _logits(facts, columns, stage=stage) * facts.logit_kept_bytes,
             "gathered weights": _gathered(facts, held, columns, units=2, head=False),
             "weight gradients in flight": reducing + _placeholders(facts, columns, stage=stage, at_head=False),
         },
-        "end of backward": {
-            **states,
-            "gradients": gradients,
-            "working gradients": working,
+        "end of backward": late
+        | {
+            "working gradients": working["working gradients"],
             "gathered weights": _gathered(facts, held, columns, units=1, head=False),
             "weight gradients in flight": reducing + _table_gradient(facts, columns, stage=stage),
             IDLE: flat,
         },
-        "optimizer step": {**states, "gradients": gradients, "temporaries": _temporaries(facts, held, columns)},
+        "optimizer step": late | {"temporaries": _temporaries(facts, held, columns)},
+    }
+
+
+def _head_moments(facts: TrainingFacts, held: Held, columns: Columns, *, stage: Column) -> dict[str, Moment]:
+    """Return what the loss and the head's backward add on the last stage."""
+    stream = columns.split.tokens * facts.hidden_size / columns.split.sequence_ways
+    kept = where(stage == columns.pp - 1, stream * facts.head_bytes, 0)
+    logits = _logits(facts, columns, stage=stage)
+    gathered = _gathered(facts, held, columns, units=1, head=True)
+    return {
+        "loss": {"logits and loss": logits * facts.logit_peak_bytes + kept, "gathered weights": gathered},
+        "head backward": {
+            "logits and loss": logits * facts.logit_backward_bytes + kept,
+            "gathered weights": gathered,
+            "weight gradients in flight": _placeholders(facts, columns, stage=stage, at_head=True),
+        },
     }
 
 
