@@ -260,8 +260,21 @@ def families(
     columns["sharding"] = np.repeat(np.arange(len(shardings)), [len(rows) for rows in valid])
     for way in ways:
         plan = replace(base, recompute=way)
-        if len(columns["tp"]):
-            yield Family(base=plan, columns=columns, shardings=shardings, facts=training_facts(architecture, plan))
+        for rows, facts in _facts_by_tensor(architecture, plan, columns):
+            chosen = {name: values[rows] for name, values in columns.items()}
+            yield Family(base=plan, columns=chosen, shardings=shardings, facts=facts)
+
+
+def _facts_by_tensor(
+    architecture: Architecture, plan: TrainingPlan, columns: Mapping[str, Any]
+) -> Iterator[tuple[Any, TrainingFacts]]:
+    """Yield the rows with and without tensor parallelism where its loss keeps other bytes, else all rows at once."""
+    single, several = (training_facts(architecture, replace(plan, layout=replace(plan.layout, tp=tp))) for tp in (1, 2))
+    alone = columns["tp"] == 1
+    groups = [(alone, single), (~alone, several)] if single != several else [(np.ones(len(alone), bool), single)]
+    for rows, facts in groups:
+        if rows.any():
+            yield np.flatnonzero(rows), facts
 
 
 def _valid_sharding(sharding: str, columns: Mapping[str, Any], cluster: Cluster, fixed: Fixed) -> Any:
