@@ -191,7 +191,7 @@ def answer(
             f"the layout uses {plan.layout.gpus} GPUs, the cluster has {cluster.gpus}",
             hint="tp x pp x cp x dp must be the number of GPUs",
         )
-    memory = training_memory(architecture, plan, cluster.gpu)
+    memory = training_memory(architecture, plan, cluster.gpu, coefficients=shipped_coefficients())
     step = _banded(step_time(architecture, plan, cluster), quantity="step_seconds")
     seconds = float(step.value)
     per_gpu = plan.global_batch * plan.sequence_length / seconds / cluster.gpus

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from sizeup.estimate import Estimate
+from sizeup.fitted.training_memory import shipped_coefficients
 from sizeup.llm.architecture import Architecture
 from sizeup.machine import Cluster
 from sizeup.physics.training_memory import training_memory
@@ -79,7 +80,7 @@ def why_slower(best: Estimate, other: Estimate, best_plan: TrainingPlan, other_p
 
 def why_too_big(architecture: Architecture, candidate: Candidate, cluster: Cluster) -> str:
     """Return by how much a plan does not fit, where, and its largest part."""
-    memory = training_memory(architecture, candidate.plan, cluster.gpu)
+    memory = training_memory(architecture, candidate.plan, cluster.gpu, coefficients=shipped_coefficients())
     over = candidate.device_bytes - cluster.node.memory_bytes
     largest = max(memory.allocated.parts, key=lambda part: part.value)
     where = f" on stage {memory.stage}" if memory.stages > 1 else ""
@@ -123,7 +124,8 @@ def changes(architecture: Architecture, cluster: Cluster, plan: TrainingPlan) ->
     before = float(step_time(architecture, plan, cluster).value) / plan.sequence_length
     for text, change in _ladder(plan):
         plan = change(plan)
-        needed = float(training_memory(architecture, plan, cluster.gpu).device.value)
+        known = shipped_coefficients()
+        needed = float(training_memory(architecture, plan, cluster.gpu, coefficients=known).device.value)
         slower = float(step_time(architecture, plan, cluster).value) / plan.sequence_length / before
         fits = needed <= cluster.node.memory_bytes
         yield Change(text=text, device_bytes=needed, fits=fits, slower=slower)

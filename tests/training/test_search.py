@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from sizeup.errors import UserError
+from sizeup.fitted.training_memory import shipped_coefficients
 from sizeup.machine import parse_machine
 from sizeup.physics.training_memory import training_memory
 from sizeup.plan.training import Layout, TrainingPlan
@@ -40,7 +41,7 @@ def brute_force() -> list[tuple[float, TrainingPlan]]:
                     tp=tp, pp=pp, vpp=vpp, cp=cp, dp=dp, etp=tp, sharding=sharding, sequence_parallel=tp > 1
                 )  # type: ignore[arg-type]
                 plan = replace(BASE, layout=layout, micro_batch=size, recompute=recompute)
-                memory = training_memory(SMALL, plan, CLUSTER.gpu).device.value
+                memory = training_memory(SMALL, plan, CLUSTER.gpu, coefficients=shipped_coefficients()).device.value
                 if memory <= safe_bytes(CLUSTER):
                     found.append((step_time(SMALL, plan, CLUSTER).value, plan))
     return found

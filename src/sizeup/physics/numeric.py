@@ -109,3 +109,12 @@ def exponential(value: Column) -> Column:
     import numpy as np
 
     return np.exp(value)
+
+
+def take(before: tuple[float, ...], index: Column) -> Column:
+    """Return ``before[index]``, for a number or a column of indices."""
+    if not is_column(index):
+        return before[int(index)]
+    import numpy as np
+
+    return np.asarray(before)[index.astype(int)]

@@ -6,6 +6,7 @@ the layout only divides them. Everything here is a plain number.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -144,6 +145,8 @@ def training_facts(architecture: Architecture, plan: TrainingPlan) -> TrainingFa
         adapter_before=_before(_adapter_weights(in_order, plan.adapter)),
         kept_before=tuple(_before([shares.values()[k] for shares in kept]) for k in range(len(Shares().values()))),
         recomputes=plan.recompute != "none" or bool(plan.recompute_layers),
+        trains_all=plan.adapter is None,
+        quantized=plan.adapter is not None and plan.adapter.base_quant is not None,
         **_recipe_bytes(in_order, plan, used, updates, embedding + head),
     )
 
@@ -190,13 +193,14 @@ def _weights(tensors: tuple[Tensor, ...]) -> Weights:
 
 def _layer_facts(layer: Layer, architecture: Architecture, plan: TrainingPlan, used: Framework) -> LayerFacts:
     tensors = _tensors(layer, architecture, used)
-    setting = {
-        "attention": plan.attention,
-        "compiled": bool(plan.compile),
-        "eight_bit": plan.precision.compute_dtype in EIGHT_BIT,
-    }
-    whole = _scaled(used.kept(**setting, selective=False), plan, used)
-    chosen = _scaled(used.kept(**setting, selective=True), plan, used) if plan.recompute == "selective" else dict(whole)
+    kept_by = functools.partial(
+        used.kept,
+        attention=plan.attention,
+        compiled=bool(plan.compile),
+        eight_bit=plan.precision.compute_dtype in EIGHT_BIT,
+    )
+    whole = _scaled(kept_by(selective=False), plan, used)
+    chosen = _scaled(kept_by(selective=True), plan, used) if plan.recompute == "selective" else dict(whole)
     if architecture.model_type in used.composed_activations:
         for kept in (whole, chosen):
             kept["gate_up"] = kept.get("gate_up", 0) + (used.composed_bytes if kept.get("gate_up") else 0)
@@ -314,7 +318,7 @@ def _head_bytes(used: Framework, plan: TrainingPlan) -> float:
 
 def _recipe_bytes(
     in_order: list[LayerFacts], plan: TrainingPlan, used: Framework, updates: Optimizer, tables: float
-) -> dict[str, float | bool]:
+) -> dict[str, float]:
     """Return every bytes-per-weight and bytes-per-logit number of the recipe."""
     precision, value_bytes = plan.precision, _compute_bytes(plan)
     master = "fp32" if precision.master_weights == "fp32" else "bf16"
@@ -344,7 +348,6 @@ def _recipe_bytes(
         "gradient_bytes": DTYPE_BYTES[precision.grad_dtype] + (0.0 if low else used.second_gradient_bytes),
         "step_gradient_bytes": used.step_gradient_bytes if low else 0.0,
         "head_bytes": _head_bytes(used, plan),
-        "trains_all": adapter is None,
         "frozen_bytes": 0.0 if adapter is None else (BASE_BYTES[quant] if quant else value_bytes),
         "frozen_table_bytes": 0.0 if adapter is None else value_bytes,
         "adapter_bytes": 0.0 if adapter is None else trained,
@@ -354,5 +357,4 @@ def _recipe_bytes(
         "logit_kept_bytes": used.logit_kept if plain else 0.0,
         "temporary_bytes": used.temporary_copies * trained,
         "eight_bit_copies": used.eight_bit_copies if plan.precision.compute_dtype in EIGHT_BIT else 0.0,
-        "quantized": quant is not None,
     }

@@ -117,7 +117,7 @@ def training_memory(
     plan: TrainingPlan,
     gpu: Gpu,
     *,
-    coefficients: Coefficients | None = None,
+    coefficients: Coefficients,
     rank: str = "max",
 ) -> TrainingMemory:
     """Return the peak memory of ``plan`` as trees, on its worst rank (``rank`` "last": on the last pipeline stage).
@@ -125,9 +125,7 @@ def training_memory(
     Raises:
         UserError: unknown framework or optimizer.
     """
-    from sizeup.fitted.training_memory import shipped_coefficients
-
-    known = coefficients or shipped_coefficients()
+    known = coefficients
     facts, columns = training_facts(architecture, plan), columns_of(plan)
     stages = (columns.pp - 1,) if rank == "last" else sorted({int(stage) for stage in worst_stages(columns)})
     found = [(stage, name, moment) for stage in stages for name, moment in moments(facts, columns, stage=stage).items()]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from sizeup.physics.activations import Split, amount_on_rank
-from sizeup.physics.numeric import Column, ceil_div, is_column, maximum, minimum, where
+from sizeup.physics.numeric import Column, ceil_div, is_column, maximum, minimum, take, where
 from sizeup.physics.training_facts import TrainingFacts
 
 Moment: TypeAlias = dict[str, Column]
@@ -76,15 +76,6 @@ class Held:
     def total(self) -> Column:
         """Return the weights of the rank."""
         return self.dense + self.expert
-
-
-def take(before: tuple[float, ...], index: Column) -> Column:
-    """Return ``before[index]``, for a number or a column of indices."""
-    if not is_column(index):
-        return before[int(index)]
-    import numpy as np
-
-    return np.asarray(before)[index.astype(int)]
 
 
 def first_layer(stage: Column, *, layers: int, stages: Column) -> Column:
