@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,3 +82,57 @@ def test_a_bare_size_is_envelope_only_and_says_so(spec: str) -> None:
     card = size_card(sizeup.model(spec))
     assert all(p.cache is None for p in card.placements)
     assert "bare size" in card.model.parameters_by_part.assumptions[0]
+
+
+ODD = {
+    "model_type": "llama", "hidden_size": 48, "intermediate_size": 130, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 100,
+}  # fmt: skip
+
+
+def described(tmp_path: Path, **changes: object) -> sizeup.Model:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(ODD | changes))
+    return sizeup.model(str(path))
+
+
+def test_a_format_that_cannot_hold_the_model_is_left_out_of_its_card(tmp_path: Path) -> None:
+    model = described(tmp_path, torch_dtype="bfloat16")
+    card = size_card(model)
+    assert card.placements[0].weights.value == 2 * model.parameters
+    assert "q8_0" not in {p.format for p in card.placements}
+    assert any("no q8_0" in text and "whole blocks" in text for text in card.left_out)
+    verdicts = size_card(model, cluster=parse_machine("rtx-4090"))
+    assert verdicts.fits
+    with pytest.raises(sizeup.UserError, match="whole blocks"):
+        size_card(model, format="q8_0")
+
+
+@pytest.mark.parametrize(("stated", "width"), [(None, 4), ("float32", 4), ("bfloat16", 2), ("float16", 2)])
+def test_weights_and_cache_have_the_dtype_that_transformers_loads(
+    tmp_path: Path, stated: str | None, width: int
+) -> None:
+    model = described(tmp_path, dtype=stated)
+    assert model.weight_bytes().value == width * model.parameters
+    assert model.cache_bytes(tokens=10, sequences=3).value == 2 * 2 * 2 * 12 * 10 * 3 * width
+
+
+def test_changes_keep_the_cache_dtype_and_speak_of_sequences() -> None:
+    cluster = parse_machine("rtx-4090")
+    card = size_card(LLAMA, context=8192, sequences=7, cluster=cluster)
+    assert card.fits is False
+    assert card.changes[0] == "6 sequences instead of 7"
+    # with 8-bit keys and values twice as many fit, so nothing has to change
+    assert size_card(LLAMA, context=8192, sequences=7, cache_dtype="fp8", cluster=cluster).fits
+
+
+def test_no_change_proposes_a_format_that_the_card_cannot_run() -> None:
+    card = size_card(sizeup.model("qwen3-32b"), cluster=parse_machine("a100"))
+    assert not any(change.startswith("fp8") for change in card.changes)
+
+
+def test_mxfp4_experts_run_on_ampere() -> None:
+    first = size_card(sizeup.model("gpt-oss-20b")).placements[0]
+    assert first.format == "mxfp4"
+    assert first.smallest_gpu
+    assert first.smallest_gpu.compute_capability < "9"

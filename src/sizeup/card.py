@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sizeup.errors import UserError
 from sizeup.estimate import Estimate
@@ -19,7 +19,11 @@ from sizeup.machine import cheapest_instances, list_gpus
 from sizeup.sizing import Model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sizeup.machine import Cluster, Gpu, Instance
+
+Row = TypeVar("Row")
 
 USABLE_SHARE = 0.9
 """Share of a GPU's memory taken for weights and cache; the rest is for activations and the runtime.
@@ -28,6 +32,8 @@ vLLM's default ``gpu_memory_utilization`` ([vllm_engine_args])."""
 CARD_FORMATS = ("bf16", "fp8", "awq-int4", "nf4-dq", "q8_0", "q4_k_m")
 COMMON_GPU = "h100-sxm5-80gb"
 CONTEXT = 8192
+LEAST_CONTEXT = 512
+"""A shorter context is not worth proposing."""
 LADDER = ("fp8", "q8_0", "awq-int4", "q4_k_m", "q3_k_m", "q2_k")
 
 
@@ -78,6 +84,7 @@ class Card:
     cluster: Cluster | None = None
     verdicts: tuple[Verdict, ...] = ()
     changes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool | None:
@@ -234,19 +241,17 @@ def verdict(
     return Verdict(format or model.default_format, weights, cache, budget, need <= budget, most_context, most_sequences)
 
 
-def changes(model: Model, first: Verdict, cluster: Cluster, *, context: int, sequences: int) -> tuple[str, ...]:
+def changes(
+    model: Model, first: Verdict, cluster: Cluster, *, context: int, sequences: int, dtype: str | None = None
+) -> tuple[str, ...]:
     """Return what would make the first format fit, cheapest first: a smaller cache, a smaller format, more GPUs."""
     if first.fits:
         return ()
-    found: list[str] = []
-    if first.max_context:
-        found.append(f"context {first.max_context:,} instead of {context:,}")
-    for name in LADDER:
-        smaller = verdict(model, name, cluster, context=context, sequences=sequences, dtype=None)
-        if smaller.fits and smaller.weights.value < first.weights.value:
-            size, free = (f"{value / 2**30:.1f} GiB" for value in (smaller.weights.value, smaller.free_bytes))
-            found.append(f"{name} weights: {size}, {free} free")
-            break
+    found = _smaller_caches(first, context=context, sequences=sequences)
+    smaller = _smaller_format(model, first, cluster, context=context, sequences=sequences, dtype=dtype)
+    if smaller:
+        size, free = (f"{value / 2**30:.1f} GiB" for value in (smaller.weights.value, smaller.free_bytes))
+        found.append(f"{smaller.format} weights: {size}, {free} free")
     need = int(first.weights.value) + int(first.cache.value if first.cache else 0)
     count = fewest_gpus(model, need, cluster.gpu)
     if count and count > cluster.gpus:
@@ -255,6 +260,29 @@ def changes(model: Model, first: Verdict, cluster: Cluster, *, context: int, seq
     if instance:
         found.append(f"{instance.cloud} {instance.name} at ${instance.usd_per_hour:.2f}/h ({instance.date})")
     return tuple(found)
+
+
+def _smaller_caches(first: Verdict, *, context: int, sequences: int) -> list[str]:
+    found = []
+    if first.max_sequences and sequences > 1:
+        found.append(f"{first.max_sequences:,} sequences instead of {sequences:,}")
+    if first.max_context and first.max_context >= LEAST_CONTEXT:
+        found.append(f"context {first.max_context:,} instead of {context:,}")
+    return found
+
+
+def _smaller_format(model: Model, first: Verdict, cluster: Cluster, **cache: Any) -> Verdict | None:
+    """Return the verdict of the first format of the ladder that fits where the stored one does not."""
+    for name in LADDER:
+        if cluster.gpu.vendor == "nvidia" and not runs(cluster.gpu, name):
+            continue
+        try:
+            smaller = verdict(model, name, cluster, **cache)
+        except UserError:
+            continue
+        if smaller.fits and smaller.weights.value < first.weights.value:
+            return smaller
+    return None
 
 
 def size_card(
@@ -273,7 +301,9 @@ def size_card(
     """
     limit = model.architecture.max_positions if model.architecture else None
     context = context or min(CONTEXT, limit or CONTEXT)
-    wanted = [format] if format else [None, *(name for name in CARD_FORMATS if name != model.default_format)]
+    wanted: list[str | None] = (
+        [format] if format else [None, *(name for name in CARD_FORMATS if name != model.default_format)]
+    )
     if cluster and not divides(model, cluster.gpus):
         raise UserError(
             f"{cluster.gpus} GPUs divide neither the heads nor the layers of {model.name}",
@@ -281,11 +311,22 @@ def size_card(
         )
     shared = {"context": context, "sequences": sequences}
     if cluster:
-        verdicts = tuple(verdict(model, name, cluster, dtype=cache_dtype, **shared) for name in wanted)
-        ladder = changes(model, verdicts[0], cluster, **shared)
-        return Card(model, context, sequences, (), (), cluster, verdicts, ladder)
-    placements = tuple(placement(model, name, cache_dtype=cache_dtype, **shared) for name in wanted)
-    return Card(model, context, sequences, placements, _training_states(model))
+        verdicts, left_out = _each(wanted, lambda name: verdict(model, name, cluster, dtype=cache_dtype, **shared))
+        ladder = changes(model, verdicts[0], cluster, dtype=cache_dtype, **shared)
+        return Card(model, context, sequences, (), (), cluster, verdicts, ladder, left_out)
+    placements, left_out = _each(wanted, lambda name: placement(model, name, cache_dtype=cache_dtype, **shared))
+    return Card(model, context, sequences, placements, _training_states(model), left_out=left_out)
+
+
+def _each(formats: list[str | None], make: Callable[[str | None], Row]) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Return a row for each format, the first in any case, and why the others that cannot be have none."""
+    rows, left_out = [make(formats[0])], []
+    for name in formats[1:]:
+        try:
+            rows.append(make(name))
+        except UserError as error:
+            left_out.append(f"no {name}: {error.message}")
+    return tuple(rows), tuple(left_out)
 
 
 def _training_states(model: Model) -> tuple[Estimate, ...]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sizeup.llm.headers import StoredWeights
 
 ENGINES = ("transformers",)
+STORED_FLOATS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 LINEAR_USES = frozenset(
     {
         "query", "key", "value", "qkv", "output", "gate", "up", "gate_up", "down",
@@ -109,9 +110,16 @@ class Model:
 
     @property
     def compute_dtype(self) -> str:
-        """The 16- or 32-bit dtype that caches follow unless told otherwise; bf16 where the configuration names none."""
-        stated = self.architecture is not None and self.architecture.dtype_stated
-        dtype = self.architecture.dtype if self.architecture and stated else "bfloat16"
+        """The 16- or 32-bit dtype that caches follow unless told otherwise, as ``transformers`` loads the model.
+
+        The configuration's; where it names none, that of its weight files, else float32. A GGUF's cache is 16-bit.
+        """
+        if self.architecture is None or not self.described:
+            return "bf16"
+        dtype = self.architecture.dtype
+        if self.stored is not None and not self.architecture.dtype_stated:
+            sizes = {kind: size for kind, size in self.stored.bytes_by_dtype.items() if kind in STORED_FLOATS}
+            dtype = STORED_FLOATS[max(sizes, key=lambda kind: sizes[kind])] if sizes else dtype
         return caches.cache_dtype(dtype) if dtype in caches.CACHE_DTYPE_ALIASES else "bf16"
 
     def weight_bytes(self, format: str | None = None) -> Estimate:

@@ -24,6 +24,12 @@ _NEVER_SIZES = (
 )
 
 
+_REPEATED = r"(^|_)(layers?|depth|num_blocks)(_per_stack)?$"
+MOST_LAYERS = 10_000
+MOST_OF_ANYTHING = 10**13
+"""Bounds that no model reaches; a layer costs time and memory here, any other number none."""
+
+
 @functools.cache
 def harmless_keys() -> frozenset[str]:
     """Return the keys that never change a size, seen in published configurations (``harmless_keys.txt``)."""
@@ -67,7 +73,10 @@ class Config:
 
     def __init__(self, values: Mapping[str, Any], *, model_type: str | None = None, where: str = "config") -> None:
         self.values = values
-        self.model_type: str = model_type or str(values.get("model_type", ""))
+        stated = model_type or values.get("model_type") or ""
+        if not isinstance(stated, str):
+            raise UserError(f'{where}: "model_type" must be a string, not {str(stated)[:40]}')
+        self.model_type: str = stated
         self.where = where
         record = class_defaults().get(self.model_type, {})
         self.defaults: dict[str, Any] = record.get("defaults", {})
@@ -119,10 +128,12 @@ class Config:
         value = self.get(*names, default=default)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-            raise UserError(f'{self.where}: "{names[0]}" must be an integer, not {value!r}')
-        if not minimum <= int(value) <= 10**13:
-            raise UserError(f'{self.where}: "{names[0]}" is {int(value)}, outside of what a model can have')
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if isinstance(value, bool) or not whole:
+            raise UserError(f'{self.where}: "{names[0]}" must be an integer, not {str(value)[:60]!r}')
+        most = MOST_LAYERS if re.search(_REPEATED, names[0]) else MOST_OF_ANYTHING
+        if not minimum <= int(value) <= most:
+            raise UserError(f'{self.where}: "{names[0]}" is {str(value)[:24]}, outside of what a model can have')
         return int(value)
 
     def number(self, *names: str, default: float | None = None) -> float:
@@ -239,7 +250,7 @@ def looks_size_changing(key: str, value: Any) -> bool:
     """
     if value in (None, False, 0, "", [], {}) or isinstance(value, str):
         return False
-    if isinstance(value, float) and value != int(value):
+    if isinstance(value, float) and not value.is_integer():
         return False
     name = key.split(".")[-1].lower()
     return bool(re.search(_SIZE_WORDS, name)) and not re.search(_NEVER_SIZES, name)

@@ -5,6 +5,7 @@ Sources: [compressed_tensors] (vllm-project/compressed-tensors), [modelopt] (NVI
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -124,6 +125,7 @@ def compressed_tensors(settings: Settings, architecture: Architecture) -> Stored
     )  # fmt: skip
 
 
+@functools.lru_cache(maxsize=64)
 def algorithm_layout(algorithm: str, group_size: int) -> tuple[str, Layout]:
     """Return (format name, layout) of one of ModelOpt's algorithms.
 

@@ -194,7 +194,7 @@ def _envelope(model: Model) -> list[str]:
 
 def _remarks(card: Card) -> list[str]:
     model = card.model
-    noted = (*model.provenance.remarks, *model.parameters_by_part.assumptions, *card_assumptions(card))
+    noted = (*model.provenance.remarks, *model.parameters_by_part.assumptions, *card_assumptions(card), *card.left_out)
     found = list(dict.fromkeys(noted))
     prices = sorted({p.instance.date for p in card.placements if p.instance})
     if prices:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sizeup.errors import UserError, nearest_names
 from sizeup.files import read_text
-from sizeup.llm.architecture import Architecture
+from sizeup.llm.architecture import Architecture, Cache, StateCache
 from sizeup.llm.config import Config, refuse_unknown_keys
 
 
@@ -52,6 +52,26 @@ def _quantization(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return found
 
 
+MALFORMED = (TypeError, AttributeError, LookupError, ValueError, OverflowError, RecursionError, MemoryError)
+"""What a family stumbles over where a configuration holds a list, a string or a mapping in an unforeseen place."""
+
+
+def _require_sizes(architecture: Architecture, *, where: str) -> None:
+    """Refuse tensors and caches whose sizes are not whole numbers."""
+    sizes = [(tensor.name, (*tensor.shape, tensor.copies)) for tensor, _ in architecture.counted_tensors()]
+    for layer, _ in architecture.distinct_layers():
+        sizes += [(f"the {cache.name} cache", _cache_sizes(cache)) for cache in layer.caches]
+    for name, numbers in sizes:
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise UserError(f"{where}: impossible layout, the size of {name} would be {str(numbers)[:60]}")
+
+
+def _cache_sizes(cache: Cache) -> tuple[int, ...]:
+    if isinstance(cache, StateCache):
+        return (cache.elements,)
+    return (cache.heads, cache.key_dim, cache.value_dim, cache.stride, cache.window or 0)
+
+
 def build(values: Mapping[str, Any], *, where: str = "config.json") -> Architecture:
     """Return the architecture that a parsed config.json describes.
 
@@ -62,8 +82,14 @@ def build(values: Mapping[str, Any], *, where: str = "config.json") -> Architect
     config = Config(values, where=where)
     try:
         architecture = build_section(config)
+        _require_sizes(architecture, where=where)
     except ZeroDivisionError:
         raise UserError(f"{where}: impossible layout, a size is zero") from None
+    except MALFORMED as error:
+        raise UserError(
+            f"{where}: a value has a form that a {config.model_type} model cannot have ({str(error)[:100]})",
+            hint="if transformers reads this file, please report it",
+        ) from error
     remarks = refuse_unknown_keys(config)
     dtype = values.get("dtype") or values.get("torch_dtype")
     text = values.get("text_config")
