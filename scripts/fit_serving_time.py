@@ -15,7 +15,7 @@ import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,28 @@ from scipy.optimize import least_squares
 
 from sizeup.errors import UserError
 from sizeup.evidence.cases import Case, shipped_cases
-from sizeup.fitted.serving_time import COMMON, GLOBAL_NAMES, LIMITS, STARTS, TIME_NAMES, family_of
-from sizeup.physics.serving_time import Operator
+from sizeup.fitted.serving_time import (
+    COMMON,
+    GLOBAL_NAMES,
+    LIMITS,
+    SPREAD,
+    STARTS,
+    TIME_NAMES,
+    coefficients_of,
+    family_of,
+)
 from sizeup.physics.queueing import ClosedLoop, Requests
+from sizeup.physics.serving_time import Operator
 from sizeup.serving_latency_case import TASKS, Question, evaluate, question
 
 OUT = Path(__file__).parents[1] / "src/sizeup/fitted/serving_time.json"
 KINDS = ("products", "experts", "head", "decode attention", "prefill attention", "element-wise", "network")
-DRAW = 0.35
+COMMON_DRAW = 0.5
+"""Strength of the pull of the common coefficients towards where the fit starts."""
+
+DRAW = 0.5
 """Strength of the pull of an engine's coefficients towards the common ones, per unit of log."""
 QUANTITIES = ("ttft_ms", "tpot_ms", "output_tokens_per_second", "prefill_tokens_per_second")
-
-
 
 
 class Batch:
@@ -56,6 +66,8 @@ class Batch:
         columns, table = np.array(rows, dtype=float).T, np.array(steps, dtype=float).T
         self.compute, self.memory, self.floor, self.sharpness, self.count = columns[:5]
         self.kind, self.step, self.case = (columns[i].astype(int) for i in (5, 6, 7))
+        self.most_compute, self.most_memory = 1 / columns[8], 1 / columns[9]
+        self.most_memory[self.kind == KINDS.index("network")] = np.inf
         self.of_case = table[0].astype(int)
         self.layers, self.kernels, self.decodes, self.chunk, self.pp = table[1:]
         self.asked = self._columns(questions)
@@ -64,7 +76,7 @@ class Batch:
     def _row(operator: Operator, step: int, case: int) -> tuple[float, ...]:
         return (
             float(operator.compute_seconds), float(operator.memory_seconds), operator.floor_seconds, operator.sharpness,
-            operator.count, KINDS.index(operator.kind), step, case,
+            operator.count, KINDS.index(operator.kind), step, case, operator.compute_share, operator.memory_share,
         )  # fmt: skip
 
     @staticmethod
@@ -75,13 +87,11 @@ class Batch:
         requests = Requests(prompt=column(lambda a: a.requests.prompt), output=column(lambda a: a.requests.output))
         loop = None
         if questions[0].loop is not None:
-            loop = ClosedLoop(
-                **{f.name: column(lambda a, n=f.name: getattr(a.loop, n)) for f in fields(ClosedLoop)}
-            )
+            loop = ClosedLoop(**{f.name: column(lambda a, n=f.name: getattr(a.loop, n)) for f in fields(ClosedLoop)})
         limit = column(lambda a: a.scheduler.limit)
         return replace(
-            questions[0], scheduler=replace(questions[0].scheduler, limit=limit), requests=requests, loop=loop, batch=column(lambda a: a.batch),
-            replicas=column(lambda a: a.replicas), prefill_steps=column(lambda a: a.prefill_steps),
+            questions[0], scheduler=replace(questions[0].scheduler, limit=limit), requests=requests, loop=loop,
+            batch=column(lambda a: a.batch), replicas=column(lambda a: a.replicas), prefill_steps=column(lambda a: a.prefill_steps),
         )  # fmt: skip
 
     def evaluate(self, values: Mapping[str, np.ndarray], load: Mapping[str, float]) -> dict[str, np.ndarray]:
@@ -90,13 +100,14 @@ class Batch:
         share = np.where(self.kind == 3, by["attention"], np.where(self.kind == 6, by["network"], by["bandwidth"]))
         p = self.sharpness
         slower = np.where(self.kind == 4, by["attention"], 1.0)
-        joined = ((self.compute / (by["compute"] * slower)) ** p + (self.memory / share) ** p) ** (1 / p)
+        fast, share = np.minimum(by["compute"] * slower, self.most_compute), np.minimum(share, self.most_memory)
+        joined = ((self.compute / fast) ** p + (self.memory / share) ** p) ** (1 / p)
         device = np.bincount(self.step, self.count * (by["floor"] * self.floor + joined), len(self.of_case))
         of = {name: value[self.of_case] for name, value in values.items()}
         busy = np.maximum(device + self.layers * of["layer_seconds"], self.kernels * of["launch_seconds"])
         busy += of["step_seconds"] + of["sequence_seconds"] * self.decodes / self.pp + of["token_seconds"] * self.chunk
         table = busy.reshape(len(self.questions), len(self.names))
-        return evaluate(self.asked, dict(zip(self.names, table.T)), values["request_seconds"], load)
+        return evaluate(self.asked, dict(zip(self.names, table.T, strict=False)), values["request_seconds"], load)
 
 
 Tables = dict[str, dict[str, float]]
@@ -134,11 +145,15 @@ class Problem:
     def restricted(self, family: str) -> Problem:
         """Return the same problem with the cases of one engine family only."""
         same = [
-            [t for t in targets if family_of(b.cases[t[0]].row["engine"], b.cases[t[0]].row["engine_version"]) == family]
-            for b, targets in zip(self.batches, self.targets)
+            [
+                t
+                for t in targets
+                if family_of(b.cases[t[0]].row["engine"], b.cases[t[0]].row["engine_version"]) == family
+            ]
+            for b, targets in zip(self.batches, self.targets, strict=False)
         ]
         part = object.__new__(Problem)
-        part.batches = [b for b, targets in zip(self.batches, same) if targets]
+        part.batches = [b for b, targets in zip(self.batches, same, strict=False) if targets]
         part.targets = [targets for targets in same if targets]
         return part
 
@@ -147,7 +162,7 @@ class Problem:
         return sorted(
             {
                 family_of(b.cases[t[0]].row["engine"], b.cases[t[0]].row["engine_version"])
-                for b, targets in zip(self.batches, self.targets)
+                for b, targets in zip(self.batches, self.targets, strict=False)
                 for t in targets
             }
         )
@@ -155,12 +170,10 @@ class Problem:
     def errors(self, tables: Tables, load: Mapping[str, float]) -> list[tuple[Case, str, float, float]]:
         """Return (case, quantity, log of predicted over measured, weight) of every target."""
         found = []
-        for batch, targets in zip(self.batches, self.targets):
+        for batch, targets in zip(self.batches, self.targets, strict=False):
             if not targets:
                 continue
-            of = [
-                tables.get(family_of(q.engine, q.version), tables["any"]) for q in batch.questions
-            ]
+            of = [coefficients_of(tables, family_of(q.engine, q.version))[1] for q in batch.questions]
             values = {name: np.array([table[name] for table in of]) for name in TIME_NAMES}
             answers = batch.evaluate(values, load)
             found += [
@@ -181,7 +194,7 @@ def _bounds(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 def _solve(function: Callable[[np.ndarray], np.ndarray], start: np.ndarray, bounds: Any) -> np.ndarray:
     inside = np.clip(start, bounds[0] + 1e-6, bounds[1] - 1e-6)
     found = least_squares(
-        function, inside, bounds=bounds, loss="soft_l1", f_scale=0.3, x_scale=0.5, diff_step=1e-3, max_nfev=20
+        function, inside, bounds=bounds, loss="soft_l1", f_scale=0.3, x_scale=0.5, diff_step=1e-3, max_nfev=15
     )
     return np.asarray(found.x)
 
@@ -189,31 +202,35 @@ def _solve(function: Callable[[np.ndarray], np.ndarray], start: np.ndarray, boun
 def fit(problem: Problem) -> tuple[Tables, dict[str, float]]:
     """Return coefficients by engine family and those of the load: common ones first, then each engine's own."""
     names, start = list(TIME_NAMES), np.log([COMMON[name] for name in TIME_NAMES])
+    spread = np.array([SPREAD.get(name, 1.0) for name in names])
     prior = np.log([COMMON[name] for name in names])
 
     def table(vector: np.ndarray) -> dict[str, float]:
-        return dict(zip(names, np.exp(vector).tolist()))
+        return dict(zip(names, np.exp(vector).tolist(), strict=False))
 
     load = dict(GLOBAL_NAMES)
     common = _solve(
-        lambda v: np.concatenate([problem.residuals({"any": table(v)}, load), 0.2 * (v - prior)]), start, _bounds(names)
+        lambda v: np.concatenate([problem.residuals({"any": table(v)}, load), COMMON_DRAW * (v - prior) / spread]),
+        start,
+        _bounds(names),
     )
     tables: Tables = {"any": table(common)}
     for _ in range(2):
         for family in problem.families():
             special = STARTS.get(family, {})
-            drawn = np.array([math.log(special.get(n, math.exp(c))) for n, c in zip(names, common)])
+            drawn = np.array([math.log(special.get(n, math.exp(c))) for n, c in zip(names, common, strict=False)])
             part = problem.restricted(family)
             own = _solve(
-                lambda v: np.concatenate([part.residuals({"any": table(v)}, load), DRAW * (v - drawn)]),
+                lambda v: np.concatenate([part.residuals({"any": table(v)}, load), DRAW * (v - drawn) / spread]),
                 np.log([tables[family][n] for n in names]) if family in tables else drawn, _bounds(names),
             )  # fmt: skip
             tables[family] = table(own)
         found = least_squares(
-            lambda v: problem.residuals(tables, dict(zip(load, v))), list(load.values()), bounds=(0, 3), max_nfev=10,
+            lambda v: problem.residuals(tables, dict(zip(load, v, strict=False))), list(load.values()),
+            bounds=(0, [1.0 if name != "overlap" else 2.0 for name in load]), max_nfev=10,
             loss="soft_l1", f_scale=0.3, diff_step=1e-2,
         )  # fmt: skip
-        load = dict(zip(load, found.x.tolist()))
+        load = dict(zip(load, found.x.tolist(), strict=False))
     return tables, load
 
 

@@ -1,4 +1,4 @@
-"""Every way to serve a model on some GPUs: layouts x formats x loads, loads as columns; the best and why not the others.
+"""Every way to serve a model on some GPUs: layouts and loads, loads as columns; the best, and why not the others.
 
 A point is one layout and one number of requests in flight. The Pareto front is throughput per GPU against speed per
 user; with targets, the fewest GPUs or the most throughput that meet them.
@@ -87,9 +87,7 @@ def option(architecture: Architecture, plan: ServingPlan, gpu: Gpu, load: Load, 
     made = None
     if not problems:
         try:
-            made = deployment(
-                architecture, plan, gpu, room=room_of(memory, load, plan), gpus_per_node=gpus_per_node
-            )
+            made = deployment(architecture, plan, gpu, room=room_of(memory, load, plan), gpus_per_node=gpus_per_node)
         except UserError as error:
             problems.append(str(error))
     return Option(plan=plan, memory=memory, made=made, problems=tuple(problems))
@@ -212,7 +210,7 @@ def _why(row: Row, best: Row, targets: Targets) -> str:
 def counts(gpu: Gpu) -> list[int]:
     """Return the numbers of cards that a search for the fewest tries: powers of two, then whole nodes."""
     node = gpu.gpus_per_node
-    return [n for n in powers(node) if n <= node] + [n for n in range(2 * node, MOST_GPUS + 1, node)]
+    return [n for n in powers(node) if n <= node] + list(range(2 * node, MOST_GPUS + 1, node))
 
 
 def fewest(
@@ -245,9 +243,7 @@ def fewest(
         if first and not wanted.any and load.kind != "open":
             break
     cluster = cluster_of(gpu, gpus=first or gpu.gpus_per_node)
-    return find(
-        name, architecture, cluster, base, load, targets=wanted, cached=cached, tokens_per_step=tokens_per_step
-    )
+    return find(name, architecture, cluster, base, load, targets=wanted, cached=cached, tokens_per_step=tokens_per_step)
 
 
 def ladder(architecture: Architecture, cluster: Cluster, plan: ServingPlan, load: Load) -> list[Rung]:
@@ -272,9 +268,7 @@ def ladder(architecture: Architecture, cluster: Cluster, plan: ServingPlan, load
         if words not in rungs and _works(architecture, machine, changed, load):
             instance = priced(machine)
             price = instance.usd_per_gpu_hour * machine.gpus if instance and instance.usd_per_gpu_hour else None
-            rungs[words] = Rung(
-                change=words, plan=changed, gpu=machine.gpu.key, gpus=machine.gpus, usd_per_hour=price
-            )
+            rungs[words] = Rung(change=words, plan=changed, gpu=machine.gpu.key, gpus=machine.gpus, usd_per_hour=price)
         if len(rungs) >= SHOWN:
             break
     return list(rungs.values())

@@ -186,9 +186,11 @@ def check_hardware(gpu: Gpu, plan: ServingPlan) -> list[str]:
         found.append(f"llama.cpp loads GGUF files, not {known.name}: use q4_k_m, q8_0 or gguf-bf16")
     capability = float(gpu.compute_capability or 0)
     # weight-only kernels run 8-bit and 4-bit floats on cards from Ampere on
-    if capability and known.compute_capability > max(capability, 8.9 if capability >= 8 else 0):
-        if not (known.name.startswith(("mxfp4", "nvfp4")) and capability >= 8):
-            found.append(f"{known.name} needs compute capability {known.compute_capability:g}; {gpu.name} has {capability:g}")
+    unpacks = capability >= 8 and known.name.startswith(("mxfp4", "nvfp4", "fp8", "mxfp8"))
+    if capability and known.compute_capability > capability and not unpacks:
+        found.append(
+            f"{known.name} needs compute capability {known.compute_capability:g}; {gpu.name} has {capability:g}"
+        )
     return found
 
 
@@ -244,13 +246,14 @@ def serve(
     met = speed is not None and wanted.met(speed.ttft.value, speed.tpot.value)
     from sizeup.serving_flags import flags
 
+    noted = (*plan.assumptions, *memory.assumptions, *_noted(cluster, instance, speed, cached, tokens_per_step))
     return ServingAnswer(
         name=name, architecture=architecture, cluster=cluster, plan=plan, load=load, targets=wanted, memory=memory,
         speed=speed, fits=not problems, meets_targets=met, max_concurrency=memory.max_concurrency(load.longest),
         instance=instance, usd_per_million_output_tokens=dollars,
         joules_per_output_token=watts * gpus / speed.output_rate.value if watts and speed else None,
         flags=flags(name, plan, load), problems=tuple(problems),
-        assumptions=tuple(dict.fromkeys((*plan.assumptions, *memory.assumptions, *_noted(cluster, instance, speed, cached, tokens_per_step)))),
+        assumptions=tuple(dict.fromkeys(noted)),
     )  # fmt: skip
 
 
@@ -324,16 +327,15 @@ def _scaled(found: Band, factor: float) -> Band:
 
 
 def _step_estimate(made: Deployment, shape: StepShape) -> Estimate:
-    parts = made.parts(shape)
-    return total(
-        "decode step", [leaf(name, float(value), "s", formula=f"sum of {name}", sources=("roofline",)) for name, value in parts.items()],
-        unit="s", formula="kernels of one step, each by its roofline, + overheads", sources=("roofline",),
-    )  # fmt: skip
+    leaves = [
+        leaf(name, float(value), "s", formula=f"sum of {name}", sources=("roofline",))
+        for name, value in made.parts(shape).items()
+    ]
+    formula = "kernels of one step, each by its roofline, + overheads"
+    return total("decode step", leaves, unit="s", formula=formula, sources=("roofline",))
 
 
-def _binds(
-    made: Deployment, step: Estimate, shape: StepShape, load: Load, prompt_share: float, flying: float
-) -> str:
+def _binds(made: Deployment, step: Estimate, shape: StepShape, load: Load, prompt_share: float, flying: float) -> str:
     if flying > most_in_flight(made) * 1.001:
         return f"cache room: {most_in_flight(made):,.0f} of {flying:,.0f} requests run at once, the rest wait"
     if prompt_share > PREFILL_BOUND:

@@ -32,6 +32,7 @@ TASKS = ("decode", "prefill", "static_batch", "online", "max_load")
 SHORT_PROMPT = 64
 """Prompt and output taken where a case says only that they are short (assumption)."""
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One kind of step of a case."""

@@ -45,7 +45,9 @@ def _axis(name: str, text: str) -> Callable[[Callable[..., int]], Callable[..., 
 @click.option("--input", type=Tokens(), metavar="N", help="Prompt tokens (2,048).")
 @click.option("--output", type=Tokens(), metavar="N", help="New tokens (256).")
 @_axis("concurrency", "Closed loop: requests in flight (16).")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="R", help="Open loop: requests/s, Poisson.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), metavar="R", help="Open loop: requests/s, Poisson."
+)
 @_axis("burst", "Requests that arrive together.")
 @click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="CSV: arrival_seconds,input,output.")
 @click.option("--ttft", type=click.FloatRange(min=0, min_open=True), metavar="MS", help="Target: mean TTFT.")
@@ -119,7 +121,7 @@ def load_of(values: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
         if values.get(key) is None:
             noted.append(f"{key}: {default:,} tokens, not given")
         sizes[key] = values.get(key) or default
-    lengths = {"input_tokens": sizes["input"], "output_tokens": sizes["output"]}
+    lengths: dict[str, Any] = {"input_tokens": sizes["input"], "output_tokens": sizes["output"]}
     if values.get("rate") is not None:
         return Load(**lengths, kind="open", rate=values["rate"]), tuple(noted)
     if values.get("burst") is not None:

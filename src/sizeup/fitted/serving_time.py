@@ -14,28 +14,31 @@ from sizeup.physics.queueing import Disorder
 from sizeup.physics.serving_time import Speed
 
 COMMON: Mapping[str, float] = {
-    "compute": 0.85, "bandwidth": 0.95, "attention": 0.9, "network": 0.9, "floor": 0.5, "layer_seconds": 5e-6,
+    "compute": 0.85, "bandwidth": 0.95, "attention": 0.9, "network": 0.9, "floor": 0.6, "layer_seconds": 5e-6,
     "launch_seconds": 1e-7, "step_seconds": 3e-4, "sequence_seconds": 1e-5, "token_seconds": 1e-7,
     "request_seconds": 1e-2,
 }  # fmt: skip
 """Where the fit starts, for every engine."""
 
 LIMITS: Mapping[str, tuple[float, float]] = {
-    "compute": (0.1, 1.15), "bandwidth": (0.2, 1.15), "attention": (0.05, 1.15), "network": (0.1, 1.3),
-    "floor": (0.02, 1.5), "layer_seconds": (1e-8, 2e-3), "launch_seconds": (1e-9, 1e-4), "step_seconds": (1e-6, 2e-2),
+    "compute": (0.1, 1.1), "bandwidth": (0.2, 1.1), "attention": (0.05, 1.15), "network": (0.1, 1.3),
+    "floor": (0.1, 1.0), "layer_seconds": (1e-8, 2e-3), "launch_seconds": (1e-9, 1e-4), "step_seconds": (1e-6, 2e-2),
     "sequence_seconds": (1e-8, 1e-3), "token_seconds": (1e-10, 2e-5), "request_seconds": (1e-4, 0.15),
 }  # fmt: skip
 """What is physically possible."""
+
+SPREAD: Mapping[str, float] = {"compute": 0.15, "bandwidth": 0.1, "attention": 0.2, "network": 0.3, "floor": 0.3}
+"""How far a share may be from where the fit starts, in log space (1 for the others): kernels were measured."""
 
 TIME_NAMES = tuple(COMMON)
 GLOBAL_NAMES: Mapping[str, float] = {
     "mixed_random": 0.1, "mixed_fixed": 0.2, "apart_random": 0.3, "apart_fixed": 0.8, "overlap": 1.0,
 }  # fmt: skip
 """How loads were offered, common to all engines, and where the fit starts: the share of requests that arrive together
-where lengths are random or fixed (equal requests stay in step), by whether prompts and decodes mix; see ``Disorder``."""
+where lengths are random or fixed (equal requests stay in step), by whether prompts and decodes mix."""
 
 STARTS: Mapping[str, Mapping[str, float]] = {
-    "transformers": {"launch_seconds": 2e-5}, "autoawq": {"launch_seconds": 5e-6},
+    "transformers": {"launch_seconds": 6e-5}, "autoawq": {"launch_seconds": 5e-6},
     "llama.cpp": {"launch_seconds": 3e-6}, "exllamav2": {"launch_seconds": 3e-6},
 }  # fmt: skip
 """Engines that launch every kernel from the host start the fit with a cost of that."""
@@ -44,6 +47,7 @@ STARTS: Mapping[str, Mapping[str, float]] = {
 def together(load: Mapping[str, float], *, mixes: bool, fixed_lengths: bool) -> float:
     """Return the share of requests that arrive as one burst."""
     return load[f"{'mixed' if mixes else 'apart'}_{'fixed' if fixed_lengths else 'random'}"]
+
 
 GRAPHS_SINCE = {"vllm": (0, 8), "sglang": (0, 0), "trtllm": (1, 0)}
 """From which version on an engine family is the one of today (other schedulers and kernels before)."""
@@ -58,6 +62,14 @@ def family_of(engine: str, version: str) -> str:
     numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
     since = GRAPHS_SINCE.get(engine)
     return f"{engine}-old" if since and numbers and numbers < since else engine
+
+
+def coefficients_of(tables: Mapping[str, Mapping[str, float]], family: str) -> tuple[str, dict[str, float]]:
+    """Return whose coefficients a family takes, and them: its own, its engine's of today, else the common ones."""
+    for name in (family, family.removesuffix("-old")):
+        if name in tables:
+            return name, dict(tables[name])
+    return "no particular engine", {**tables["any"], **STARTS.get(family, {})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +98,7 @@ def learned(engine: str, version: str = "", *, left_out: str | None = None) -> L
     record = _record()
     part = record["without"].get(left_out, record["all"]) if left_out else record["all"]
     family = family_of(engine, version)
-    known = family if family in part["engines"] else "any"
+    known, values = coefficients_of(part["engines"], family)
     cases = record["cases"] - (record["groups"].get(left_out, 0) if left_out else 0)
-    origin = f"coefficients of {known if known != 'any' else 'no particular engine'}, from {cases} measured cases"
-    return Learned(speed=Speed(**part["engines"][known]), load=part["load"], origin=origin)
+    origin = f"coefficients of {known}, from {cases} measured cases"
+    return Learned(speed=Speed(**values), load=part["load"], origin=origin)

@@ -14,7 +14,7 @@ from sizeup.physics.numeric import Column, exponential, logarithm, maximum, mini
 DEFINITIONS = {
     "TTFT": "time to first token: arrival of a request to its first token, queueing included",
     "TPOT": "time per output token: (end-to-end time - TTFT) / (output tokens - 1)",
-    "ITL": "inter-token latency: the gap between two tokens of a request; its mean is TPOT, its worst a step with prompts",
+    "ITL": "inter-token latency: the gap between two tokens of a request; its mean is TPOT",
     "burst": "N requests arrive together and no others",
     "closed loop": "N requests are in flight; each that ends is replaced at once",
     "open loop": "requests arrive at random (Poisson) at a given rate, whatever the engine does",
@@ -35,7 +35,7 @@ class Scheduler:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requests:
-    """Prompt and output lengths of a request [tokens]; ``cached`` is the share of the prompt found in a prefix cache."""
+    """Prompt and output lengths of a request [tokens]; ``cached`` is the share of the prompt in a prefix cache."""
 
     prompt: Column
     output: Column
@@ -80,14 +80,10 @@ def closed_loop(*, concurrency: Column, room: Column, requests: Requests, schedu
     """
     running = maximum(minimum(concurrency, room), 1)
     decode_steps = maximum(requests.output - 1, 1)
-    most = maximum(scheduler.limit - running, scheduler.limit / 2) if scheduler.mixes else scheduler.limit
-    chunk = maximum(minimum(requests.fresh, most), minimum(running * requests.fresh / decode_steps, most))
+    chunk = minimum(maximum(requests.fresh, running * requests.fresh / decode_steps), scheduler.limit)
     prompt_steps = running * requests.fresh / chunk
     own_steps = maximum(requests.fresh / chunk, 1)
-    if scheduler.mixes:
-        decoding = running * decode_steps / maximum(prompt_steps, decode_steps + own_steps)
-    else:
-        decoding = running
+    decoding = running * decode_steps / maximum(prompt_steps, decode_steps + own_steps) if scheduler.mixes else running
     return ClosedLoop(
         running=running, decoding=minimum(decoding, running), chunk=chunk, prompt_steps=prompt_steps,
         decode_steps=decode_steps, own_steps=own_steps,
@@ -145,7 +141,7 @@ def closed_loop_latency(
     wait = tpot / 2
     lifetime = loop.decode_steps * tpot + own + wait
     busy = minimum(others * prompt_step_seconds / lifetime, 1)
-    crowd = disorder.overlap * busy / 2 * others / maximum(loop.running - 1, 1) * prompt_step_seconds
+    crowd = disorder.overlap * busy / 2 * own
     excess = maximum(loop.prompt_steps - loop.decode_steps - loop.own_steps, 0) * prompt_step_seconds
     saturated = excess if scheduler.mixes else 0 * excess
     steady = request_seconds + wait + own + crowd + saturated

@@ -7,6 +7,7 @@ All loads may be numbers or NumPy columns.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -75,7 +76,10 @@ class Division:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """``count`` equal kernels: their compute side, their memory side [s], launch floor and how the sides join."""
+    """``count`` equal kernels: their compute side, their memory side [s], launch floor and how the sides join.
+
+    Both sides are at the measured share of the card's limit; ``compute_share`` and ``memory_share`` are those shares.
+    """
 
     kind: Kind
     compute_seconds: Column
@@ -83,6 +87,8 @@ class Operator:
     floor_seconds: float
     sharpness: float
     count: float
+    compute_share: float = 1.0
+    memory_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,11 +126,13 @@ def _sides(seconds: Callable[[Curve], Column], curve: Curve) -> tuple[Column, Co
     return seconds(replace(bare, bandwidth=math.inf)), seconds(replace(bare, compute=math.inf))
 
 
-def _operator(kind: Kind, seconds: Callable[[Curve], Column], curve: Curve, count: float, *, floors: int = 1) -> Operator:
+def _operator(
+    kind: Kind, seconds: Callable[[Curve], Column], curve: Curve, count: float, *, floors: int = 1
+) -> Operator:
     compute, memory = _sides(seconds, curve)
     return Operator(
         kind=kind, compute_seconds=compute, memory_seconds=memory, floor_seconds=floors * curve.floor_seconds,
-        sharpness=curve.sharpness, count=count,
+        sharpness=curve.sharpness, count=count, compute_share=curve.compute, memory_share=curve.bandwidth,
     )  # fmt: skip
 
 
@@ -163,16 +171,17 @@ def _experts(work: ServingWork, curves: KernelCurves, division: Division, tokens
     stored, dtype = work.expert_stored, native_dtype(curves, work.expert_stored.dtype)
     for layer in work.experts:
         held = layer.experts / division.ep
-        yield _operator(
-            "experts",
-            lambda curve, layer=layer, held=held: experts_seconds(
-                tokens=tokens, hidden=layer.hidden, intermediate=ceil_div(layer.intermediate, division.expert_tp),
-                experts=held, top_k=minimum(layer.top_k / division.ep, held), peak=curves.peak(dtype),
-                bandwidth=curves.bandwidth(), curve=curve, weight_bytes_per_value=stored.bytes_per_value,
-                matrices=layer.matrices,
-            ),
-            curves.experts(dtype), layer.count,
+        seconds = functools.partial(
+            experts_seconds, tokens=tokens, hidden=layer.hidden, experts=held,
+            intermediate=ceil_div(layer.intermediate, division.expert_tp),
+            top_k=min(layer.top_k / division.ep, held), peak=curves.peak(dtype), bandwidth=curves.bandwidth(),
+            weight_bytes_per_value=stored.bytes_per_value, matrices=layer.matrices,
         )  # fmt: skip
+        yield _operator("experts", _of_curve(seconds), curves.experts(dtype), layer.count)
+
+
+def _of_curve(seconds: Callable[..., Column]) -> Callable[[Curve], Column]:
+    return lambda curve: seconds(curve=curve)
 
 
 def _decode_attention(
@@ -201,9 +210,7 @@ def _decode_attention(
     )  # fmt: skip
 
 
-def _prefill_attention(
-    attention: Attention, curves: KernelCurves, division: Division, shape: StepShape
-) -> Operator:
+def _prefill_attention(attention: Attention, curves: KernelCurves, division: Division, shape: StepShape) -> Operator:
     new = maximum(1, minimum(shape.chunk, shape.prompt))
     whole = shape.chunk / new
     curve = curves.prefill_attention("bf16")
@@ -229,7 +236,7 @@ def _streams(work: ServingWork, curves: KernelCurves, division: Division, shape:
     seconds = (2 * values * tokens + states) / (curves.bandwidth() * curve.bandwidth)
     return Operator(
         kind="element-wise", compute_seconds=0 * seconds, memory_seconds=seconds, floor_seconds=0.0, sharpness=1.0,
-        count=1,
+        count=1, memory_share=curve.bandwidth,
     )  # fmt: skip
 
 
@@ -300,9 +307,11 @@ def operator_seconds(operator: Operator, speed: Speed) -> Column:
     Source: [roofline]
     """
     shares = {"network": speed.network, "decode attention": speed.attention}
-    memory = operator.memory_seconds / shares.get(operator.kind, speed.bandwidth)
+    # no engine moves more than the whole bandwidth or computes beyond the peak
+    whole = math.inf if operator.kind == "network" else 1 / operator.memory_share
+    memory = operator.memory_seconds / min(shares.get(operator.kind, speed.bandwidth), whole)
     slower = speed.attention if operator.kind == "prefill attention" else 1.0
-    compute = operator.compute_seconds / (speed.compute * slower)
+    compute = operator.compute_seconds / min(speed.compute * slower, 1 / operator.compute_share)
     p = operator.sharpness
     joined = power(power(compute, p) + power(memory, p), 1 / p)
     return operator.count * (speed.floor * operator.floor_seconds + joined)
@@ -311,7 +320,7 @@ def operator_seconds(operator: Operator, speed: Speed) -> Column:
 def step_seconds(
     found: tuple[Operator, ...], work: ServingWork, speed: Speed, shape: StepShape, *, pp: int = 1
 ) -> Column:
-    """Return the time of one step [s]: the device's kernels, or the host's launches if they take longer, + overheads."""
+    """Return the time of one step [s]: the device's kernels or, if longer, the host's launches, + overheads."""
     device = sum(operator_seconds(operator, speed) for operator in found) + work.layers * speed.layer_seconds
     host = work.kernels * speed.launch_seconds
     overhead = speed.step_seconds + speed.sequence_seconds * shape.decodes / pp + speed.token_seconds * shape.chunk
@@ -335,11 +344,9 @@ def step_parts(
     return parts
 
 
-def step_use(
-    found: tuple[Operator, ...], seconds: Column
-) -> tuple[Column, Column]:
-    """Return the shares of the dense peak and of the memory bandwidth that a step's kernels would need in ``seconds``,
-    at the efficiency of their curves."""
-    compute = sum(operator.count * operator.compute_seconds for operator in found)
-    memory = sum(operator.count * operator.memory_seconds for operator in found if operator.kind != "network")
+def step_use(found: tuple[Operator, ...], seconds: Column) -> tuple[Column, Column]:
+    """Return the shares of the dense peak and of the memory bandwidth that a step of ``seconds`` keeps busy."""
+    device = [operator for operator in found if operator.kind != "network"]
+    compute = sum(operator.count * operator.compute_seconds * operator.compute_share for operator in device)
+    memory = sum(operator.count * operator.memory_seconds * operator.memory_share for operator in device)
     return compute / seconds, memory / seconds

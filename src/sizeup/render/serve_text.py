@@ -68,7 +68,8 @@ def _memory(answer: ServingAnswer) -> list[str]:
     if memory.host_bytes:
         lines.append(dim(f"  and {format_gib(memory.host_bytes)} in host memory"))
     length = answer.load.longest
-    text = f"holds  {number(f'{max(memory.cache_tokens, 0):,}')} tokens of cache = {number(f'{answer.max_concurrency:,}')} "
+    tokens, most = number(f"{max(memory.cache_tokens, 0):,}"), number(f"{answer.max_concurrency:,}")
+    text = f"holds  {tokens} tokens of cache = {most} "
     text += f"requests of {length:,} tokens; largest context {memory.largest_context:,}"
     return [*lines, *wrap(text, indent=0, hang=7)]
 
@@ -115,7 +116,9 @@ def _speed(answer: ServingAnswer, speed: Speed) -> list[str]:
     if money:
         lines += wrap(", ".join(money))
     parts = sorted(speed.step.parts, key=lambda part: -part.value)
-    shares = ", ".join(f"{p.name} {p.value / speed.step.value:.0%}" for p in parts if p.value >= 0.01 * speed.step.value)
+    shares = ", ".join(
+        f"{p.name} {p.value / speed.step.value:.0%}" for p in parts if p.value >= 0.01 * speed.step.value
+    )
     lines += wrap(f"a decode step of {format_seconds(speed.step.value)}: {shares}")
     return [*lines, *wrap(f"binds: {speed.binds}")]
 
