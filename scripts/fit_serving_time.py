@@ -91,7 +91,8 @@ class Batch:
         limit = column(lambda a: a.scheduler.limit)
         return replace(
             questions[0], scheduler=replace(questions[0].scheduler, limit=limit), requests=requests, loop=loop,
-            batch=column(lambda a: a.batch), replicas=column(lambda a: a.replicas), prefill_steps=column(lambda a: a.prefill_steps),
+            batch=column(lambda a: a.batch), replicas=column(lambda a: a.replicas),
+            prefill_steps=column(lambda a: a.prefill_steps),
         )  # fmt: skip
 
     def evaluate(self, values: Mapping[str, np.ndarray], load: Mapping[str, float]) -> dict[str, np.ndarray]:
@@ -219,19 +220,37 @@ def fit(problem: Problem) -> tuple[Tables, dict[str, float]]:
         for family in problem.families():
             special = STARTS.get(family, {})
             drawn = np.array([math.log(special.get(n, math.exp(c))) for n, c in zip(names, common, strict=False)])
-            part = problem.restricted(family)
-            own = _solve(
-                lambda v: np.concatenate([part.residuals({"any": table(v)}, load), DRAW * (v - drawn) / spread]),
-                np.log([tables[family][n] for n in names]) if family in tables else drawn, _bounds(names),
-            )  # fmt: skip
-            tables[family] = table(own)
-        found = least_squares(
-            lambda v: problem.residuals(tables, dict(zip(load, v, strict=False))), list(load.values()),
-            bounds=(0, [1.0 if name != "overlap" else 2.0 for name in load]), max_nfev=10,
-            loss="soft_l1", f_scale=0.3, diff_step=1e-2,
-        )  # fmt: skip
-        load = dict(zip(load, found.x.tolist(), strict=False))
+            begin = np.log([tables[family][n] for n in names]) if family in tables else drawn
+            tables[family] = table(_fit_family(problem.restricted(family), begin, drawn, table, load, spread))
+        load = _fit_load(problem, tables, load)
     return tables, load
+
+
+def _fit_family(
+    part: Problem, begin: np.ndarray, drawn: np.ndarray, table: Callable[[np.ndarray], dict[str, float]],
+    load: Mapping[str, float], spread: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Return the logarithms of one family's coefficients."""
+
+    def residuals(vector: np.ndarray) -> np.ndarray:
+        return np.concatenate([part.residuals({"any": table(vector)}, load), DRAW * (vector - drawn) / spread])
+
+    return _solve(residuals, begin, _bounds(list(TIME_NAMES)))
+
+
+def _fit_load(problem: Problem, tables: Tables, load: Mapping[str, float]) -> dict[str, float]:
+    """Return how loads were offered, given the coefficients of the engines."""
+    names = list(load)
+
+    def residuals(vector: np.ndarray) -> np.ndarray:
+        return problem.residuals(tables, dict(zip(names, vector, strict=True)))
+
+    most = [1.0 if name != "overlap" else 2.0 for name in names]
+    found = least_squares(
+        residuals, np.minimum(list(load.values()), most), bounds=(0, most), max_nfev=10, loss="soft_l1", f_scale=0.3,
+        diff_step=1e-2,
+    )  # fmt: skip
+    return dict(zip(names, found.x.tolist(), strict=True))
 
 
 def as_record(tables: Tables, load: Mapping[str, float]) -> dict[str, Any]:

@@ -260,9 +260,8 @@ def ladder(architecture: Architecture, cluster: Cluster, plan: ServingPlan, load
     for count in counts(cluster.gpu):
         if count > cluster.gpus:
             wider = cluster_of(cluster.gpu, gpus=count)
-            for layout in layouts(architecture, count, wider.node.gpus):
-                if layout.dp == 1:
-                    changes.append((f"{count} x {cluster.gpu.name}", replace(plan, layout=layout), wider))
+            whole = [one for one in layouts(architecture, count, wider.node.gpus) if one.dp == 1]
+            changes += [(f"{count} x {cluster.gpu.name}", replace(plan, layout=one), wider) for one in whole]
     rungs: dict[str, Rung] = {}
     for words, changed, machine in changes:
         if words not in rungs and _works(architecture, machine, changed, load):

@@ -27,7 +27,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 }  # fmt: skip
 """What is physically possible."""
 
-SPREAD: Mapping[str, float] = {"compute": 0.15, "bandwidth": 0.1, "attention": 0.2, "network": 0.3, "floor": 0.3}
+SPREAD: Mapping[str, float] = {"compute": 0.15, "bandwidth": 0.1, "attention": 0.5, "network": 0.3, "floor": 0.3}
 """How far a share may be from where the fit starts, in log space (1 for the others): kernels were measured."""
 
 TIME_NAMES = tuple(COMMON)

@@ -177,7 +177,15 @@ def _experts(work: ServingWork, curves: KernelCurves, division: Division, tokens
             top_k=min(layer.top_k / division.ep, held), peak=curves.peak(dtype), bandwidth=curves.bandwidth(),
             weight_bytes_per_value=stored.bytes_per_value, matrices=layer.matrices,
         )  # fmt: skip
-        yield _operator("experts", _of_curve(seconds), curves.experts(dtype), layer.count)
+        yield _operator("experts", _of_curve(seconds), _experts_curve(curves, dtype), layer.count)
+
+
+def _experts_curve(curves: KernelCurves, dtype: str) -> Curve:
+    """Return the curve of experts; weight-only kernels start as fast as 16-bit ones, whatever their host measured."""
+    curve = curves.experts(dtype)
+    if dtype not in ("mxfp4", "int4"):
+        return curve
+    return replace(curve, floor_seconds=min(curve.floor_seconds, curves.experts("bf16").floor_seconds))
 
 
 def _of_curve(seconds: Callable[..., Column]) -> Callable[[Curve], Column]:

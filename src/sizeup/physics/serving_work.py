@@ -141,7 +141,11 @@ def _mixture_roles(architecture: Architecture, known: WeightFormat) -> WeightRol
 
     linear = mean(frozenset({"attention", "mlp", "shared_experts", "ssm"}))
     head = mean(frozenset({"head"})) if counts.get("head") else mean(frozenset({"embedding"}))
-    return WeightRoles(linear=linear, experts=mean(frozenset({"experts"})), head=head)
+    experts = mean(frozenset({"experts"}))
+    if experts.bytes_per_value < 1:
+        # experts of few bits run like other 4-bit experts: curves of 16-bit ones hold their larger reads
+        experts = Stored(bytes_per_value=experts.bytes_per_value, dtype="int4")
+    return WeightRoles(linear=linear, experts=experts, head=head)
 
 
 def _attentions(architecture: Architecture) -> list[Attention]:

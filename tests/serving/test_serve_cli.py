@@ -1,0 +1,97 @@
+"""``sizeup serve`` as a user meets it: exit codes, the JSON contract, loads, flags, 80 columns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from sizeup.cli.serve import serve
+from sizeup.errors import UserError
+
+CONTRACT = (
+    "fits", "memory", "cache_tokens", "max_concurrency", "ttft_ms", "tpot_ms", "output_tokens_per_second",
+    "usd_per_million_output_tokens", "plan", "alternatives", "bands", "definitions",
+)  # fmt: skip
+MATRIX = (
+    ("llama-3.1-8b", "--gpu", "h100", "--gpus", "1", "--format", "bf16"),
+    ("llama-3.1-70b", "--gpu", "h100", "--gpus", "4", "--format", "fp8"),
+    ("llama-3.1-70b", "--gpu", "h200", "--gpus", "8", "--format", "fp8"),
+    ("deepseek-v3", "--gpu", "h200", "--gpus", "8"),
+    ("gpt-oss-120b", "--gpu", "h100", "--gpus", "1"),
+    ("qwen3-30b-a3b", "--gpu", "rtx-4090", "--gpus", "2", "--format", "q4_k_m"),
+    ("llama-3.1-8b", "--gpu", "rtx-4090", "--gpus", "1", "--format", "q4_k_m"),
+)
+
+
+def run(*words: str) -> tuple[int, str]:
+    """Run the command; return its exit code and what it printed."""
+    runner = CliRunner()
+    with runner.isolation() as streams:
+        code = serve.main(list(words), standalone_mode=False)
+        text = streams[0].getvalue().decode()
+    return (code if isinstance(code, int) else 0), text
+
+
+def run_json(*words: str) -> dict[str, Any]:
+    """Run the command with ``--json``."""
+    data: dict[str, Any] = json.loads(run(*words, "--json")[1])
+    return data
+
+
+@pytest.mark.parametrize("words", MATRIX, ids=lambda words: " ".join(words))
+def test_the_promised_answers(words: tuple[str, ...]) -> None:
+    before = 0.0
+    for flying in ("1", "16", "64"):
+        answer = run_json(*words, "--input", "2048", "--output", "256", "--concurrency", flying)
+        assert answer["fits"]
+        assert set(CONTRACT) <= set(answer)
+        assert answer["tpot_ms"] >= before
+        assert answer["ttft_ms"] > 0
+        assert answer["flags"]
+        before = answer["tpot_ms"]
+
+
+def test_lines_stay_within_80_columns() -> None:
+    code, text = run("llama-3.1-8b", "--gpu", "h100", "--gpus", "2", "--rate", "4")
+    assert code == 0
+    assert text.startswith("FITS")
+    assert max(len(click.unstyle(line)) for line in text.splitlines()) <= 80
+
+
+def test_too_big_exits_1_and_names_changes() -> None:
+    code, text = run("llama-3.1-70b", "--gpu", "rtx-4090", "--gpus", "1")
+    assert code == 1
+    assert "DOES NOT FIT" in text
+    assert "to make it fit" in text
+
+
+def test_missed_target_exits_1() -> None:
+    assert run("llama-3.1-8b", "--gpu", "h100", "--gpus", "1", "--concurrency", "64", "--tpot", "1")[0] == 1
+
+
+def test_unknown_engine_and_two_loads_are_errors() -> None:
+    with pytest.raises(UserError, match="no engine"):
+        run("llama-3.1-8b", "--gpu", "h100", "--engine", "vlm")
+    with pytest.raises(UserError, match="one kind of load"):
+        run("llama-3.1-8b", "--gpu", "h100", "--rate", "1", "--burst", "4")
+
+
+def test_trace_and_scenario(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("arrival_seconds,input,output\n0,1000,100\n1,2000,200\n2,3000,300\n")
+    scenario = tmp_path / "case.toml"
+    scenario.write_text(f'model = "llama-3.1-8b"\ngpu = "h100"\ngpus = 1\ntrace = "{trace}"\n')
+    answer = run_json("--scenario", str(scenario))
+    assert answer["load"] == {"input_tokens": 2000, "output_tokens": 200, "kind": "open", "concurrency": 1, "rate": 1.0}
+    assert answer["saturation_requests_per_second"] > 1
+
+
+def test_why_explains_each_number() -> None:
+    text = run("llama-3.1-8b", "--gpu", "h100", "--gpus", "1", "--why")[1]
+    for word in ("decode step", "TTFT", "sources"):
+        assert word in text
