@@ -243,7 +243,8 @@ def _fit_load(problem: Problem, tables: Tables, load: Mapping[str, float]) -> di
     names = list(load)
 
     def residuals(vector: np.ndarray) -> np.ndarray:
-        return problem.residuals(tables, dict(zip(names, vector, strict=True)))
+        off = problem.residuals(tables, dict(zip(names, vector, strict=True)))
+        return np.concatenate([off, COMMON_DRAW * (vector - np.array(list(GLOBAL_NAMES.values())))])
 
     most = [1.0 if name != "overlap" else 2.0 for name in names]
     found = least_squares(
