@@ -189,3 +189,65 @@ def test_public_names_are_what_the_package_lists() -> None:
 
     for name in sizeup.__all__:
         assert getattr(sizeup, name) is not None
+
+
+@pytest.mark.parametrize("words", [["--gpu", ""], ["--format", ""], ["--cache-dtype", ""], ["--engine", ""]])
+def test_an_empty_option_is_no_option(words: list[str]) -> None:
+    answer = run("llama-3.1-8b", *words)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("error:")
+
+
+def test_the_card_shows_the_cache_dtype_that_was_asked_for() -> None:
+    text = run("llama-3.1-8b", "--cache-dtype", "fp8", "--context", "1m").stdout
+    assert "64 KiB per token and sequence (fp8)" in text
+    assert "1,048,576 tokens are more than the 131,072 positions" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("spec", ["70b", "gpt2"])
+def test_no_context_is_offered_that_the_model_does_not_have(spec: str) -> None:
+    assert "--context" not in run(spec).stdout
+
+
+def test_an_instance_can_be_named_as_the_card_names_it() -> None:
+    answer = run("llama-3.1-8b", "--gpu", "azure ND96isr_H100_v5")
+    assert answer.returncode == 0
+    assert "8 x H100" in answer.stdout
+
+
+def test_a_short_name_of_a_gpu_says_how_it_was_read() -> None:
+    assert '"a100" is read as a100-sxm4-80gb' in " ".join(run("llama-3.1-8b", "--gpu", "a100").stdout.split())
+
+
+def test_a_latent_cache_on_several_gpus_says_that_it_is_repeated() -> None:
+    assert "cannot divide a cache of 1 head" in " ".join(run("deepseek-v3", "--gpu", "8xh200").stdout.split())
+
+
+def test_a_configuration_without_dtype_says_how_it_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({key: value for key, value in CONFIG.items() if key != "torch_dtype"}))
+    answer = run(str(path))
+    assert "names no dtype: float32" in answer.stdout
+    assert "(fp32)" in answer.stdout
+
+
+def test_a_defect_is_one_error_among_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sizeup import sizing
+    from sizeup.cli.model import _answer
+
+    def broken(spec: str) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(sizing, "model", broken)
+    assert "RuntimeError: boom" in str(_answer("llama-3.1-8b"))
+
+
+def test_every_line_of_an_explanation_fits_the_screen_and_names_its_numbers() -> None:
+    text = run("llama-3.1-8b", "--why", "--format", "nvfp4").stdout
+    assert max(len(line) for line in text.splitlines() if "https://" not in line) <= 80
+    joined = " ".join(text.split())
+    assert "layers x rows x columns with layers = 32, rows = 14,336, columns = 4,096" in joined
+    assert "numbers x bits / 8 with numbers = 5,637,144,576, bits = 4" in joined
+    assert "24 x parameters with parameters = 8,030,261,248 [azad2024]" in joined
+    assert "memory x share" in joined
+    assert "not in the bibliography" not in joined

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sizeup.errors import UserError
-from sizeup.estimate import Estimate
+from sizeup.estimate import Estimate, leaf
+from sizeup.llm.cache import cache_dtype as known_cache_dtype
 from sizeup.llm.cache import cache_total
-from sizeup.llm.formats import weight_formats
+from sizeup.llm.formats import format_named, weight_formats
 from sizeup.machine import cheapest_instances, list_gpus
+from sizeup.machine.gpus import MEMORY_BASIS
 from sizeup.sizing import Model
 
 if TYPE_CHECKING:
@@ -28,6 +30,10 @@ Row = TypeVar("Row")
 USABLE_SHARE = 0.9
 """Share of a GPU's memory taken for weights and cache; the rest is for activations and the runtime.
 vLLM's default ``gpu_memory_utilization`` ([vllm_engine_args])."""
+
+ENVELOPE_STORE_BYTES = 4
+ENVELOPE_TRAIN_BYTES = 24
+"""Bytes per parameter by the rules of thumb ([azad2024])."""
 
 CARD_FORMATS = ("bf16", "fp8", "awq-int4", "nf4-dq", "q8_0", "q4_k_m")
 COMMON_GPU = "h100-sxm5-80gb"
@@ -52,6 +58,34 @@ class Placement:
     def need_bytes(self) -> int:
         """Weights and cache together."""
         return int(self.weights.value) + int(self.cache.value if self.cache else 0)
+
+    def explained(self) -> list[Estimate]:
+        """Return why this card, this many cards and this instance are named."""
+        found, need = [], {"weights + cache": self.need_bytes}
+        if gpu := self.smallest_gpu:
+            found.append(leaf(
+                f"{self.format}, usable memory of one {gpu.name}", usable_bytes(gpu.memory_bytes), "bytes",
+                formula="memory x share: the least that holds weights + cache and runs the format",
+                inputs={"memory": gpu.memory_bytes, "share": USABLE_SHARE, **need},
+                sources=(gpu.memory_source or gpu.sources[0], "vllm_engine_args"),
+            ))  # fmt: skip
+        if self.common_gpus:
+            common = _cards()[COMMON_GPU]
+            found.append(leaf(
+                f"{self.format}, how many {common.name}", self.common_gpus, "GPUs",
+                formula="fewest that hold weights + cache and divide heads or layers",
+                inputs={"memory": common.memory_bytes, "share": USABLE_SHARE, **need},
+                sources=(common.memory_source or common.sources[0],),
+            ))  # fmt: skip
+        if offer := self.instance:
+            found.append(leaf(
+                f"{self.format}, an hour of {offer.cloud} {offer.name}", offer.usd_per_hour or 0, "dollars",
+                formula="cheapest dated offer whose GPUs hold weights + cache and run the format",
+                inputs={"GPUs": offer.gpus, "memory": offer.usable_gpu_memory_bytes, "share": USABLE_SHARE, **need},
+                sources=(offer.price_source, offer.shape_source),
+                assumptions=(f"on demand, {offer.region or 'region not stated'}, {offer.date}",),
+            ))  # fmt: skip
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +119,7 @@ class Card:
     verdicts: tuple[Verdict, ...] = ()
     changes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    cache_dtype: str = ""
 
     @property
     def fits(self) -> bool | None:
@@ -106,9 +141,35 @@ class Card:
         return self._first.weights, self._first.cache
 
     def explained(self) -> list[Estimate]:
-        """Return the trees that ``--why`` shows: parameters, weights, cache, training states."""
+        """Return the trees that ``--why`` shows: parameters, weights, cache, training states, what holds them."""
         weights, cache = self.first_sizes
-        return [self.model.parameters_by_part, weights, *([cache] if cache else []), *self.states]
+        sizes = [self.model.parameters_by_part, weights, *([cache] if cache else []), *self.states]
+        if self.cluster:
+            return [*sizes, usable_memory(self.cluster)]
+        held = [estimate for placement in self.placements for estimate in placement.explained()]
+        return [*sizes, *_envelope(self.model.parameters), *held]
+
+
+def _envelope(parameters: int) -> list[Estimate]:
+    """Return the two rules of thumb that the card shows beside the exact sizes [bytes]."""
+    return [
+        leaf(
+            f"the envelope, to {what}", width * parameters, "bytes", formula=f"{width} x parameters",
+            inputs={"parameters": parameters}, sources=("azad2024",),
+        )
+        for what, width in (("store", ENVELOPE_STORE_BYTES), ("train", ENVELOPE_TRAIN_BYTES))
+    ]  # fmt: skip
+
+
+def usable_memory(cluster: Cluster) -> Estimate:
+    """Return the bytes that weights and cache may take on all cards, with what that rests on."""
+    gpu, each = cluster.gpu, cluster.node.memory_bytes
+    return leaf(
+        f"usable memory of {cluster.gpus} x {gpu.name}", usable_bytes(each) * cluster.gpus, "bytes",
+        formula="GPUs x memory x share", inputs={"GPUs": cluster.gpus, "memory": each, "share": USABLE_SHARE},
+        sources=(gpu.memory_source or gpu.sources[0], "vllm_engine_args"),
+        assumptions=(f"the memory of one card is {MEMORY_BASIS[gpu.memory_basis]}",),
+    )  # fmt: skip
 
 
 def usable_bytes(memory_bytes: int) -> int:
@@ -229,7 +290,7 @@ def verdict(
     if model.has_layers and model.architecture is not None:
         cache = model.cache_bytes(tokens=context, sequences=sequences, dtype=dtype)
         room = budget - int(weights.value)
-        architecture, kept_in = model.architecture, dtype or model.compute_dtype
+        architecture, kept_in = model.architecture, model.compute_dtype if dtype is None else dtype
         limit = architecture.max_positions or 2**24
 
         def holds(tokens: int, count: int) -> bool:
@@ -300,10 +361,9 @@ def size_card(
         UserError: unknown format or dtype, or a cluster that cannot divide the model.
     """
     limit = model.architecture.max_positions if model.architecture else None
-    context = context or min(CONTEXT, limit or CONTEXT)
-    wanted: list[str | None] = (
-        [format] if format else [None, *(name for name in CARD_FORMATS if name != model.default_format)]
-    )
+    context = min(CONTEXT, limit or CONTEXT) if context is None else context
+    wanted = _wanted(model, format)
+    dtype = model.compute_dtype if cache_dtype is None else known_cache_dtype(cache_dtype)
     if cluster and not divides(model, cluster.gpus):
         raise UserError(
             f"{cluster.gpus} GPUs divide neither the heads nor the layers of {model.name}",
@@ -311,11 +371,19 @@ def size_card(
         )
     shared = {"context": context, "sequences": sequences}
     if cluster:
-        verdicts, left_out = _each(wanted, lambda name: verdict(model, name, cluster, dtype=cache_dtype, **shared))
-        ladder = changes(model, verdicts[0], cluster, dtype=cache_dtype, **shared)
-        return Card(model, context, sequences, (), (), cluster, verdicts, ladder, left_out)
-    placements, left_out = _each(wanted, lambda name: placement(model, name, cache_dtype=cache_dtype, **shared))
-    return Card(model, context, sequences, placements, _training_states(model), left_out=left_out)
+        verdicts, left_out = _each(wanted, lambda name: verdict(model, name, cluster, dtype=dtype, **shared))
+        ladder = changes(model, verdicts[0], cluster, dtype=dtype, **shared)
+        return Card(model, context, sequences, (), (), cluster, verdicts, ladder, left_out, dtype)
+    placements, left_out = _each(wanted, lambda name: placement(model, name, cache_dtype=dtype, **shared))
+    states = _training_states(model)
+    return Card(model, context, sequences, placements, states, left_out=left_out, cache_dtype=dtype)
+
+
+def _wanted(model: Model, format: str | None) -> list[str | None]:
+    """Return the formats of a card: the one asked for, or the stored one (None) and the usual ones."""
+    if format is not None:
+        return [format_named(format).name]
+    return [None, *(name for name in CARD_FORMATS if name != model.default_format)]
 
 
 def _each(formats: list[str | None], make: Callable[[str | None], Row]) -> tuple[tuple[Row, ...], tuple[str, ...]]:

@@ -155,11 +155,16 @@ class Model:
         """Return the exact cache of ``sequences`` sequences of ``tokens`` tokens [bytes] under the engine's rule.
 
         Raises:
-            UserError: the architecture is unknown, or the engine or dtype is.
+            UserError: the architecture is unknown, or the engine or dtype is; no tokens or no sequences.
         """
         require_engine(engine)
+        if tokens < 1 or sequences < 1:
+            raise UserError(f"a cache of {sequences} sequences of {tokens} tokens", hint="both are 1 or more")
         return caches.cache_size(
-            self._layers("the cache"), tokens=tokens, sequences=sequences, dtype=dtype or self.compute_dtype
+            self._layers("the cache"),
+            tokens=tokens,
+            sequences=sequences,
+            dtype=self.compute_dtype if dtype is None else dtype,
         )
 
     def lora_parameters(self, *, rank: int, targets: frozenset[str] = LINEAR_USES) -> int:

@@ -159,6 +159,7 @@ class Hub:
         self.path: Path | None = None
         self.cached: Path | None = None
         self.downloads: list[str] = []
+        monkeypatch.setattr("sizeup.llm.hub._require_reachable", lambda _: None)
         monkeypatch.setattr(huggingface_hub, "hf_hub_download", self.download)
         monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: self.cached and str(self.cached))
         monkeypatch.setattr(huggingface_hub, "get_safetensors_metadata", self.metadata)
@@ -300,3 +301,14 @@ def test_the_official_client_asks_a_hub_that_we_serve(tmp_path: Path) -> None:
     offline = settings | {"HF_HUB_OFFLINE": "1"}
     assert str(CONFIG) in ask_in_a_fresh_process("org/tiny", **offline)
     assert "not in the local cache" in ask_in_a_fresh_process("org/else", **offline)
+
+
+def test_a_hub_that_does_not_answer_is_an_error_at_once(tmp_path: Path) -> None:
+    # port 9 (discard) of the loopback: nobody listens, and huggingface_hub would retry for half a minute
+    answer = ask_in_a_fresh_process("org/tiny", HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path))
+    assert "127.0.0.1:9 was not reached" in answer
+    assert "Retrying" not in answer
+
+
+def test_an_impossible_endpoint_is_an_error_that_names_it(tmp_path: Path) -> None:
+    assert "HF_ENDPOINT" in ask_in_a_fresh_process("org/tiny", HF_ENDPOINT="http://[x", HF_HOME=str(tmp_path))

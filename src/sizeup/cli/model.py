@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sizeup.cli import report
 from sizeup.errors import UserError
 from sizeup.units import parse_tokens
+
+if TYPE_CHECKING:
+    from sizeup.card import Card
 
 
 class Tokens(click.ParamType[int]):
@@ -52,28 +56,36 @@ def model(
     why: bool,
 ) -> int:
     """Size each SPEC: a catalog name, a Hub id, a config.json, a weight file, or a bare size like 70b."""
-    from sizeup.card import Card, size_card
     from sizeup.machine import parse_machine
-    from sizeup.sizing import model as load
     from sizeup.sizing import require_engine
 
     require_engine(engine)
-    cluster = parse_machine(machine) if machine else None
-    answers: list[Card | UserError] = []
-    for spec in specs:
-        try:
-            card = size_card(
-                load(spec), format=format_name, context=context, sequences=sequences,
-                cache_dtype=cache_dtype, cluster=cluster,
-            )  # fmt: skip
-            answers.append(card)
-        except UserError as error:
-            answers.append(_or_a_gpu(spec, error))
+    cluster = parse_machine(machine) if machine is not None else None
+    wanted = {"format": format_name, "context": context, "sequences": sequences, "cache_dtype": cache_dtype}
+    answers = [_answer(spec, cluster=cluster, **wanted) for spec in specs]
     if as_json:
         _print_json(specs, answers, engine)
     else:
         _print_text(answers, why=why)
     return exit_code(answers)
+
+
+def _answer(spec: str, **wanted: Any) -> Card | UserError:
+    """Return the card of one SPEC, or why there is none: the others are answered in any case."""
+    from sizeup.card import size_card
+    from sizeup.sizing import model as load
+
+    try:
+        return size_card(load(spec), **wanted)
+    except UserError as error:
+        return _or_a_gpu(spec, error)
+    except Exception as error:
+        if os.environ.get("SIZEUP_TRACEBACK"):
+            raise
+        return UserError(
+            f"{spec[:200]}: {type(error).__name__}: {str(error)[:200]}",
+            hint="this is a defect of sizeup; please report it (SIZEUP_TRACEBACK=1 shows where)",
+        )
 
 
 def _or_a_gpu(spec: str, error: UserError) -> UserError:
@@ -119,6 +131,5 @@ def _print_text(answers: list[Any], *, why: bool) -> None:
             continue
         lines = card_lines(answer)
         if why:
-            for estimate in answer.explained():
-                lines += ["", *explain(estimate)]
+            lines += ["", *explain(*answer.explained())]
         click.echo("\n".join(lines))

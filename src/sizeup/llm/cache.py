@@ -106,7 +106,12 @@ def _cache_part(kind: str, cache: Cache, layers: int, elements: int, sequences: 
         size,
         "bytes",
         formula=formula,
-        inputs={"layers": layers, "sequences": sequences, **inputs, "bytes": bits / 8},
+        inputs={
+            "layers": layers,
+            "sequences": sequences,
+            **inputs,
+            "bytes": int(bits / 8) if bits % 8 == 0 else bits / 8,
+        },
         sources=("pope2022", "transformers"),
     )
 

@@ -248,22 +248,28 @@ class Tally:
 
     def _leaf(self, key: tuple[Part, str], size: int) -> Estimate:
         part, what = PART_NAMES[key[0]], key[1]
-        if what == "scales":
-            return leaf(f"{part}: scales and zero points", size, "bytes", formula="groups x bits / 8")
-        words = self._title if what == "numbers" else what
-        inputs = {"numbers": self._elements[key]}
-        return leaf(f"{part}: {words}", size, "bytes", formula="numbers x bits / 8", inputs=inputs)
+        scales = what == "scales"
+        numbers = self._elements.get((key[0], "numbers"), 0) if scales else self._elements[key]
+        words = "scales and zero points" if scales else self._title if what == "numbers" else what
+        bits = size * 8 / numbers if numbers else 0
+        return leaf(
+            f"{part}: {words}", size, "bytes",
+            formula=f"numbers x bits{' of scales for each, on average,' if scales else ''} / 8",
+            inputs={"numbers": numbers, "bits": int(bits) if bits == int(bits) else bits},
+        )  # fmt: skip
+
+
+def _blocks(name: str, ggml: str, size: int) -> Estimate:
+    block, width = gguf_mixtures.GGML_TYPES[ggml]
+    inputs = {"numbers": size // width * block, "block": block, "bytes": width}
+    return leaf(name, size, "bytes", formula="numbers / block x bytes", inputs=inputs, sources=("llama_cpp",))
 
 
 def _mixture_estimate(architecture: Architecture, known: WeightFormat) -> Estimate:
     sizes = gguf_mixtures.mixture_bytes(architecture, known.mixture)
     parts = []
     for part, words in PART_NAMES.items():
-        leaves = [
-            leaf(f"{words}: {ggml}", size, "bytes", formula="rows x blocks x bytes of a block", sources=("llama_cpp",))
-            for (where, ggml), size in sizes.items()
-            if where == part
-        ]
+        leaves = [_blocks(f"{words}: {ggml}", ggml, size) for (where, ggml), size in sizes.items() if where == part]
         if leaves:
             parts.append(total(words, leaves, unit="bytes"))
     remarks = ["tensors only: a GGUF file adds its metadata, mostly the tokenizer (some MB)"]

@@ -208,6 +208,8 @@ def read_safetensors(path: Path) -> StoredWeights:
         UserError: unreadable or malformed.
     """
     tensors, metadata, size = read_safetensors_file(path)
+    if not tensors:
+        raise UserError(f"{path.name} holds no tensors")
     return stored_weights(tensors, name=path.name, kind="safetensors", file_bytes=size, metadata=metadata)
 
 

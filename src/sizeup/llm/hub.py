@@ -5,6 +5,9 @@ Its cache, token, ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` are those of huggingfac
 
 from __future__ import annotations
 
+import socket
+import urllib.parse
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from sizeup.llm.load import LoadedModel, read_config
 from sizeup.llm.tensor_names import Entry
 
 TIMEOUT_SECONDS = 20
+CONNECT_SECONDS = 5
 
 
 def load_hub(repository: str, *, headers: bool | None = None) -> LoadedModel:
@@ -39,13 +43,13 @@ def load_hub(repository: str, *, headers: bool | None = None) -> LoadedModel:
 
 def _config(repository: str) -> dict[str, Any] | None:
     """Return the repository's configuration, from the cache if it is there; None when it has none."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-
-    cached = try_to_load_from_cache(repository, "config.json")
+    client = _client()
+    cached = client.try_to_load_from_cache(repository, "config.json")
     if isinstance(cached, str):
         return read_config(Path(cached))
+    _require_reachable(repository)
     try:
-        return read_config(Path(hf_hub_download(repository, "config.json", etag_timeout=TIMEOUT_SECONDS)))
+        return read_config(Path(client.hf_hub_download(repository, "config.json", etag_timeout=TIMEOUT_SECONDS)))
     except UserError:
         raise
     except Exception as error:
@@ -54,16 +58,51 @@ def _config(repository: str) -> dict[str, Any] | None:
         raise _explained(repository, error) from None
 
 
+def _client() -> Any:
+    """Return huggingface_hub, whose parts are imported when they are first named.
+
+    Raises:
+        UserError: it is missing, or its settings in the environment are impossible.
+    """
+    try:
+        import huggingface_hub
+        from huggingface_hub import constants, get_safetensors_metadata, hf_hub_download  # noqa: F401
+
+        return huggingface_hub
+    except (ImportError, ValueError) as error:
+        raise UserError(f"huggingface_hub cannot be used: {error}", hint="is HF_ENDPOINT a web address?") from None
+
+
+def _require_reachable(repository: str) -> None:
+    """Say at once that there is no network; huggingface_hub would ask again and again for half a minute.
+
+    Raises:
+        UserError: the Hub's host does not answer. Not asked where a proxy stands between, or offline mode is set.
+    """
+    constants = _client().constants
+    hub = urllib.parse.urlsplit(constants.ENDPOINT)
+    if constants.HF_HUB_OFFLINE or urllib.request.getproxies() or not hub.hostname:
+        return
+    try:
+        port = hub.port or (80 if hub.scheme == "http" else 443)
+        socket.create_connection((hub.hostname, port), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError):
+        raise UserError(
+            f"{repository} is not in the local cache, and {hub.netloc} was not reached",
+            hint="name a local config.json, or a model of the catalog: sizeup models",
+        ) from None
+
+
 def stored_on_hub(repository: str) -> StoredWeights:
     """Return the sums over the headers of the repository's safetensors files.
 
     Raises:
         UserError: no permission, no network, or no safetensors files.
     """
-    from huggingface_hub import get_safetensors_metadata
-
     try:
-        found = get_safetensors_metadata(repository)
+        found = _client().get_safetensors_metadata(repository)
+    except UserError:
+        raise
     except Exception as error:
         raise _explained(repository, error) from None
     tensors: dict[str, Entry] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from sizeup.estimate import Estimate, leaf, total
 from sizeup.llm.architecture import Architecture, Part
 
@@ -53,11 +55,27 @@ def parameters_by_part(architecture: Architecture) -> dict[Part, int]:
 
 
 def parameters(architecture: Architecture) -> Estimate:
-    """Return the parameters as a tree by part."""
+    """Return the parameters as a tree by part, and in each part by weight: its shape times how often it occurs."""
+    counts: dict[Part, dict[tuple[str, tuple[int, ...], int], int]] = {part: {} for part in PART_NAMES}
+    for tensor, count in architecture.counted_tensors():
+        key = (f"{tensor.name}.bias" if tensor.kind == "bias" else tensor.name, tensor.shape, tensor.copies)
+        counts[tensor.part][key] = counts[tensor.part].get(key, 0) + count
     parts = [
-        leaf(PART_NAMES[part], count, "parameters", formula="sum of the elements of every tensor of this part")
-        for part, count in parameters_by_part(architecture).items()
+        total(PART_NAMES[part], [_weight(*key, count) for key, count in found.items()], unit="parameters")
+        for part, found in counts.items()
+        if found
     ]
     return total(
         "parameters", parts, unit="parameters", sources=("transformers",), assumptions=architecture.assumptions
     )
+
+
+def _weight(name: str, shape: tuple[int, ...], copies: int, count: int) -> Estimate:
+    """Return the leaf of equal weights, such as ``32 x 4096 x 4096``."""
+    inputs = {"layers": count, "copies": copies, "rows": shape[0] if shape else 1}
+    if len(shape) > 1:
+        inputs["columns"] = shape[1]
+    if len(shape) > 2:
+        inputs["further"] = math.prod(shape[2:])
+    kept = {key: value for key, value in inputs.items() if value != 1 or key == "rows"}
+    return leaf(name, math.prod(shape) * copies * count, "parameters", formula=" x ".join(kept), inputs=kept)

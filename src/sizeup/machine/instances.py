@@ -80,10 +80,14 @@ def _plain(name: str) -> str:
 
 
 def instance_called(name: str) -> Instance | None:
-    """Return the instance of this name, or None; a cloud may stand in front: "aws p5.48xlarge"."""
+    """Return the instance of this name, or None; a cloud may stand in front: "aws p5.48xlarge".
+
+    Azure's "Standard_" may be left out.
+    """
     wanted = _plain(name)
     for data in instance_records():
-        if wanted in (_plain(data["name"]), _plain(data["cloud"] + data["name"])):
+        short = data["name"].removeprefix("Standard_")
+        if wanted in {_plain(cloud + known) for known in (data["name"], short) for cloud in ("", data["cloud"])}:
             return _instance(data)
     return None
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from sizeup.card import USABLE_SHARE, Card, Placement, Verdict
+from sizeup.card import ENVELOPE_STORE_BYTES, ENVELOPE_TRAIN_BYTES, USABLE_SHARE, Card, Placement, Verdict
 from sizeup.catalog.lookup import TRUST
 from sizeup.llm.architecture import Architecture, StateCache, TokenCache
 from sizeup.llm.cache import growth_per_token
 from sizeup.machine import Instance
 from sizeup.physics import states
-from sizeup.render.layout import bad, bar, dim, good, number, offers, remark, strong, table, wrap
+from sizeup.render.layout import UNVERIFIED, bad, bar, dim, good, number, offers, remark, strong, table, wrap
 from sizeup.sizing import Model
 from sizeup.units import format_count, format_gib
 
-ENVELOPE_STORE_BYTES = 4
-ENVELOPE_TRAIN_BYTES = 24
+LONGER_CONTEXT = 32768
+"""What is offered next: a context of 32k, or all that the model has."""
 
 
 def card_lines(card: Card) -> list[str]:
@@ -111,7 +111,8 @@ def short(name: str, *, width: int = 18) -> str:
 def _instance(instance: Instance | None) -> str:
     if instance is None or instance.usd_per_hour is None:
         return dim("none priced")
-    return f"{instance.cloud} {instance.name.removeprefix('Standard_')} ${instance.usd_per_hour:,.2f}/h"
+    mark = UNVERIFIED if instance.unverified else ""
+    return f"{instance.cloud} {instance.name.removeprefix('Standard_')}{mark} ${instance.usd_per_hour:,.2f}/h"
 
 
 def _verdicts(card: Card) -> list[str]:
@@ -149,7 +150,7 @@ def _verdict(verdict: Verdict) -> list[str]:
 
 
 def _tokens(count: int) -> str:
-    return f"{count // 1024}k" if count % 1024 == 0 else f"{count:,}"
+    return f"{count // 1024}k" if count % 1024 == 0 else str(count)
 
 
 def _cache(card: Card) -> list[str]:
@@ -159,9 +160,9 @@ def _cache(card: Card) -> list[str]:
     if not caches:
         return ["  cache   none: this model keeps nothing between tokens"]
     pieces = []
-    growth = growth_per_token(architecture, dtype=model.compute_dtype)
+    growth = growth_per_token(architecture, dtype=card.cache_dtype)
     if growth:
-        pieces.append(f"{number(format_gib(growth))} per token and sequence ({model.compute_dtype})")
+        pieces.append(f"{number(format_gib(growth))} per token and sequence ({card.cache_dtype})")
     windows = sum(n for c, n in caches if isinstance(c, TokenCache) and c.window)
     if windows:
         pieces.append(f"{windows} layers stop at their window")
@@ -169,7 +170,7 @@ def _cache(card: Card) -> list[str]:
     if state:
         pieces.append(f"{format_count(state)} numbers of state per sequence")
     if architecture.max_positions:
-        full = model.cache_bytes(tokens=architecture.max_positions)
+        full = model.cache_bytes(tokens=architecture.max_positions, dtype=card.cache_dtype)
         pieces.append(f"{format_gib(full.value)} at the full context of {architecture.max_positions:,}")
     return wrap("cache   " + "; ".join(pieces), hang=8)
 
@@ -196,6 +197,8 @@ def _remarks(card: Card) -> list[str]:
     model = card.model
     noted = (*model.provenance.remarks, *model.parameters_by_part.assumptions, *card_assumptions(card), *card.left_out)
     found = list(dict.fromkeys(noted))
+    if model.described and model.architecture and not model.architecture.dtype_stated and model.stored is None:
+        found.append("the configuration names no dtype: float32, as transformers loads it")
     prices = sorted({p.instance.date for p in card.placements if p.instance})
     if prices:
         found.append(f"on-demand prices of {', '.join(prices)}; see sizeup instances")
@@ -204,20 +207,69 @@ def _remarks(card: Card) -> list[str]:
             f"fits means weights + cache within {USABLE_SHARE:.0%} of the card (vLLM's default share); "
             "engines take more or less: sizeup serve"
         )
+    found += _machine_remarks(card)
     lines = [line for text in found for line in remark(text)]
     return ["", *lines] if lines else []
 
 
+def _machine_remarks(card: Card) -> list[str]:
+    """Return what the hardware's part of the answer rests on: how names were read, what is unverified."""
+    if card.cluster is None:
+        doubtful = any(p.instance and p.instance.unverified for p in card.placements)
+        return (
+            [f"{UNVERIFIED} marks an instance whose cards or memory rest on no source that was read"]
+            if doubtful
+            else []
+        )
+    found = list(card.cluster.notes)
+    if card.cluster.gpu.is_unverified("memory_bytes"):
+        found.append(f"the memory of {card.cluster.gpu.name} is unverified")
+    instance = card.cluster.node.instance
+    if instance and instance.unverified:
+        found.append(f"of {instance.name}, unverified: {', '.join(instance.unverified)}")
+    return found + (_spread(card) if card.cluster.gpus > 1 else [])
+
+
+def _spread(card: Card) -> list[str]:
+    """Return how several GPUs share the model, and where an engine would keep the cache more than once."""
+    assert card.cluster is not None
+    found = ["several GPUs are taken as evenly loaded, weights and cache alike"]
+    architecture = card.model.architecture
+    if architecture is None:
+        return found
+    heads = [c.heads for layer, _ in architecture.distinct_layers() for c in layer.caches if isinstance(c, TokenCache)]
+    if heads and min(heads) < card.cluster.gpus:
+        kept = "1 head (a latent)" if min(heads) == 1 else f"{min(heads)} KV heads"
+        found.append(
+            f"tensor parallelism cannot divide a cache of {kept} further: it repeats it, unless requests are split"
+        )
+    return found
+
+
 def card_assumptions(card: Card) -> list[str]:
     """Return what was assumed along the way, once each."""
-    estimates = [p.weights for p in card.placements[:1]] + [v.weights for v in card.verdicts[:1]]
+    # where only the parameter count is known, the second row says what the others assume
+    several: tuple[Placement | Verdict, ...] = (*card.placements, *card.verdicts)
+    rows = several[: 1 if card.model.has_layers else 2]
+    estimates = [e for row in rows for e in (row.weights, row.cache) if e is not None]
     return [text for estimate in estimates for part in estimate.walk() for text in part.assumptions]
 
 
 def _next(card: Card) -> list[str]:
-    name = card.model.provenance.spec or card.model.name
-    ask = ["--gpu rtx-4090", "--context 32k", "--why"]
+    model, name = card.model, card.model.provenance.spec or card.model.name
+    name = f"'{name}'" if " " in name else name
+    longer = _longer_context(card)
     if card.cluster:
         count = f"{card.cluster.gpus}x" if card.cluster.gpus > 1 else ""
-        ask = [f"--gpu {count}{card.cluster.gpu.key} --context 32k", "--why"]
-    return offers([f"sizeup {name} {words}" for words in ask] + ([] if card.cluster else [f"sizeup envelope {name}"]))
+        ask = [f"--gpu {count}{card.cluster.gpu.key}{longer}", "--why"] if longer else ["--why"]
+    else:
+        ask = ["--gpu rtx-4090", *([longer.strip()] if longer else []), "--why"]
+    more = [] if card.cluster or not model.parameters else [f"sizeup envelope {name}"]
+    return offers([f"sizeup {name} {words}" for words in ask] + more)
+
+
+def _longer_context(card: Card) -> str:
+    """Return the option for a longer context than the card's, or "" where there is none."""
+    limit = card.model.architecture.max_positions if card.model.architecture else None
+    longer = min(LONGER_CONTEXT, limit or LONGER_CONTEXT)
+    return f" --context {_tokens(longer)}" if card.model.has_layers and longer > card.context else ""

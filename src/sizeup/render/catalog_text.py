@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 from sizeup.catalog.lookup import ModelRecord
 from sizeup.machine import Gpu, GpuRow, Instance
-from sizeup.render.layout import dim, number, table
+from sizeup.render.layout import UNVERIFIED, dim, number, table
 from sizeup.units import GIGA, TERA, format_count, format_dollars, format_gib, significant
-
-UNVERIFIED = "?"
 
 
 def gpu_lines(rows: Sequence[GpuRow]) -> list[str]:

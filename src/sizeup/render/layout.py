@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import click
 
 WIDTH = 80
+UNVERIFIED = "?"
+"""Marks a figure that rests on no source that was read."""
 
 
 def strong(text: str) -> str:

@@ -10,10 +10,11 @@ from sizeup.sources import bibliography
 from sizeup.units import format_value, significant
 
 
-def explain(estimate: Estimate) -> list[str]:
-    """Return the lines that explain an estimate: tree, formulas, assumptions, then the sources it cites."""
-    lines = _node(estimate, depth=0)
-    cited = sorted({key for part in _everything(estimate) for key in part.sources})
+def explain(*estimates: Estimate) -> list[str]:
+    """Return the lines that explain estimates: trees, formulas, assumptions, then the sources that they cite."""
+    lines = [line for estimate in estimates for line in (*_node(estimate, depth=0), "")][:-1]
+    every = {key for estimate in estimates for part in _everything(estimate) for key in part.sources}
+    cited = sorted(key for key in every if not key.startswith("https://"))
     if cited:
         lines += ["", strong("sources")]
         for key in cited:
@@ -33,8 +34,9 @@ def _node(estimate: Estimate, *, depth: int) -> list[str]:
     indent = 2 * depth
     value = format_value(estimate.value, estimate.unit)
     exact = f" = {estimate.value:,} bytes" if estimate.unit == "bytes" and isinstance(estimate.value, int) else ""
-    title = f"{' ' * indent}{strong(estimate.name) if depth == 0 else estimate.name}  {number(value)}{dim(exact)}"
-    lines = [title]
+    cites = dim(f" [{'] ['.join(estimate.sources)}]") if estimate.parts and estimate.sources else ""
+    name = strong(estimate.name) if depth == 0 else estimate.name
+    lines = wrap(f"{name}  {number(value)}{dim(exact)}{cites}", indent=indent, hang=2)
     if estimate.band:
         band = estimate.band
         low, high = (format_value(edge, estimate.unit) for edge in (band.low, band.high))
@@ -58,6 +60,8 @@ def _formula(estimate: Estimate) -> str:
 
 def _input(item: Input) -> str:
     if isinstance(item.value, str):
-        return item.value
-    text = f"{item.value:,}" if isinstance(item.value, int) else significant(item.value)
-    return f"{text} {item.unit}".strip()
+        text = item.value
+    else:
+        text = f"{item.value:,}" if isinstance(item.value, int) else significant(item.value)
+    cite = f"[{item.source}]" if item.source else ""
+    return " ".join(word for word in (text, item.unit, cite) if word)
