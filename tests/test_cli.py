@@ -102,7 +102,11 @@ def test_several_specs_answer_in_order_and_errors_do_not_stop_them(config_file: 
         (["llama-3.1-8b", "--cache-dtype", "fp9"], "fp8"),
         (["llama-3.1-8b", "--context", "lots"], "8192, 8k or 1m"),
         (["llama-3.1-8b", "--engine", "vlm"], "transformers"),
-        (["envelope", "--gpu", "h100"], "need a MODEL"),
+        (["envelope", "--gpus", "8"], "need a MODEL"),
+        (["envelope", "--gpu", "h1000"], "h100"),
+        (["envelope", "7b", "--tokens", "0"], "at least one token"),
+        (["envelope", "7b", "--tokens", ""], "is not a count"),
+        (["envelope", "7b", "--mfu", "nan"], "mfu"),
         (["/no/such/config.json"], "there is no file"),
     ],
 )

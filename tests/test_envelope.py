@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 
+import click
 import pytest
 
 from sizeup import envelope as rules_of_thumb
@@ -120,3 +121,46 @@ def test_rules_apply_to_any_model() -> None:
     assert answer.flops == 6 * llama.parameters * 15e12
     assert answer.petaflop_s_days == answer.flops / PETAFLOP_S_DAY
     assert answer.pretraining_days == answer.gpu_days / 64
+
+
+def test_the_document_s_counts_for_any_model_and_the_driver_s_beside_them() -> None:
+    import sizeup
+
+    answer = rules_of_thumb.envelope_of(sizeup.model("175b"))
+    assert (answer.inference_gpus, answer.training_gpus, answer.lora_gpus) == (22, 132, 44)
+    assert answer.inference_gpus_driver == 21
+
+
+def test_a_mixture_s_work_is_also_told_with_its_active_parameters() -> None:
+    import sizeup
+    from sizeup.render.envelope_text import model_lines
+
+    model = sizeup.model("deepseek-v3")
+    answer = rules_of_thumb.envelope_of(model, gpu="h100", gpus=2048, tokens=14.8e12, utilization=0.4)
+    assert answer.active_gpu_days / answer.gpu_days == pytest.approx(model.active_parameters / model.parameters)
+    lines = model_lines(answer)
+    assert any("37.6B parameters that work for each token" in line for line in lines)
+    assert max(map(len, map(click.unstyle, lines))) <= 80
+
+
+def test_every_card_with_a_known_rate_has_its_share_of_the_unit_and_applies_to_models() -> None:
+    import sizeup
+    from sizeup.machine import list_gpus
+
+    model, shares = sizeup.model("7b"), {gpu for gpu, _, _ in ANSWER.unit_equivalents}
+    for row in list_gpus():
+        rates = row.gpu.peak_flops_per_second
+        if rates.get("bf16") or rates.get("fp16") or rates.get("fp32"):
+            assert row.gpu.key in shares
+            answer = rules_of_thumb.envelope_of(model, gpu=row.gpu.key)
+            assert 0 < answer.gpu_days < float("inf")
+
+
+def test_lora_takes_a_third_and_half_precision_half() -> None:
+    from sizeup.render.envelope_text import envelope_lines
+
+    assert ANSWER.lora["training_bytes_per_parameter"] == 8
+    text = "\n".join(map(click.unstyle, envelope_lines(ANSWER, gpu="mi300x")))
+    assert "8 GB, 3 times less" in text
+    assert "to store in half precision           2 B  2 GB" in text
+    assert "mi300x" in text

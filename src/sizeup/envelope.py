@@ -16,7 +16,7 @@ from typing import Any
 from sizeup.errors import UserError
 from sizeup.estimate import Estimate, leaf, total
 from sizeup.files import read_text
-from sizeup.machine import Gpu, Instance, find_gpu, list_instances
+from sizeup.machine import Gpu, Instance, find_gpu, list_gpus, list_instances
 from sizeup.physics import rules
 from sizeup.sizing import Model
 from sizeup.units import GB, GIB, MEGA, PETAFLOP_S_DAY, SECONDS_PER_DAY, format_count, format_gib
@@ -29,6 +29,8 @@ LORA_REDUCTION = 10_000
 """Fewer trainable parameters with LoRA on GPT-3, as the document quotes the paper."""
 LORA_TIME_SAVING = 0.25
 LORA_MEMORY_SAVING = 3
+FAMILIAR_GPUS = (DOCUMENT_GPU, "a100-sxm4-80gb", "h100-sxm5-80gb", "rtx-4090")
+"""Whose share of a petaflop/s-day is printed; JSON has every card's."""
 GPT3 = "GPT-3"
 
 
@@ -256,7 +258,8 @@ def lora(counts: Sequence[GpuCount], runs: Sequence[Pretraining]) -> dict[str, A
     gpt3 = next(row for row in counts if row.model == GPT3)
     run = next(row for row in runs if row.model == GPT3)
     trainable = gpt3.parameters // LORA_REDUCTION
-    extra = int(training_bytes_per_parameter().value) - FP32_BYTES
+    train = int(training_bytes_per_parameter().value)
+    extra = train - FP32_BYTES
     adapter_bytes = trainable * extra
     round_gpus = 1000
     layers, targets, width = 96, 2, 12288
@@ -265,6 +268,8 @@ def lora(counts: Sequence[GpuCount], runs: Sequence[Pretraining]) -> dict[str, A
         "trainable_parameters": trainable,
         "bytes_per_trainable_parameter": extra,
         "adapter_bytes": adapter_bytes,
+        "memory_reduction": LORA_MEMORY_SAVING,
+        "training_bytes_per_parameter": train // LORA_MEMORY_SAVING,
         "additional_gpus": rules.gpus_for_bytes(adapter_bytes, gpu_bytes=DOCUMENT_GPU_GB * GB),
         "additional_gpus_full_fine_tuning": gpt3.training_gpus - gpt3.inference_gpus,
         "gpus": gpt3.inference_gpus + 1,
@@ -328,12 +333,13 @@ def envelope() -> Envelope:
     counts = tuple(gpu_count(m["name"], m["parameters"], remark=m.get("remark", "")) for m in _document()["models"])
     runs = pretraining()
     gpt3 = next(row for row in counts if row.model == GPT3)
-    familiar = [find_gpu(key) for key in (DOCUMENT_GPU, "a100-sxm4-80gb", "h100-sxm5-80gb", "rtx-4090")]
+    cards = [*(find_gpu(key) for key in FAMILIAR_GPUS), *(row.gpu for row in list_gpus())]
+    every = list({card.key: card for card in cards}.values())
     return Envelope(
         storage_bytes_per_parameter=storage_bytes_per_parameter(),
         training_bytes_per_parameter=training_bytes_per_parameter(),
         gpu_counts=counts,
-        unit_equivalents=unit_equivalents(familiar),
+        unit_equivalents=unit_equivalents(every),
         pretraining=runs,
         table_d1=table_d1(),
         chinchilla=chinchilla_table(),
@@ -347,7 +353,11 @@ def envelope() -> Envelope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEnvelope:
-    """The document's rules applied to one model, with first-principles remarks beside each."""
+    """The document's rules applied to one model, with first-principles remarks beside each.
+
+    GPU counts take the label's GB, as the document does, and what the driver gives (``_driver``); work is 6ND with
+    all parameters, and with those that are active for a token (``active_``).
+    """
 
     name: str
     spec: str
@@ -358,11 +368,17 @@ class ModelEnvelope:
     inference_gpus: int
     training_gpus: int
     lora_gpus: int
+    inference_gpus_driver: int
+    training_gpus_driver: int
+    lora_gpus_driver: int
     tokens: float
     tokens_note: str
     flops: float
     petaflop_s_days: float
     gpu_days: float
+    active_parameters: int
+    active_petaflop_s_days: float
+    active_gpu_days: float
     gpus: int | None
     utilization: float
     dtype: str
@@ -402,11 +418,14 @@ def envelope_of(
     dtype = next((d for d in ("bf16", "fp16", "fp32") if card.peak_flops_per_second.get(d)), None)
     if dtype is None:
         raise UserError(f"the peak FLOP/s of {card.name} are not known", hint="name another GPU: sizeup gpus")
+    if tokens is not None and tokens <= 0:
+        raise UserError("training takes at least one token")
+    if not 0 < utilization <= 1:
+        raise UserError("the share of the peak (--mfu) must be above 0 and at most 1")
     peak = card.peak_flops_per_second[dtype]
     n = model.parameters
     train = int(training_bytes_per_parameter().value)
     work_tokens = tokens if tokens is not None else rules.chinchilla_tokens(n)
-    flops = rules.training_flops(parameters=n, tokens=work_tokens, flops_per_parameter_per_token=6)
     return ModelEnvelope(
         name=model.name,
         spec=model.provenance.spec or model.name,
@@ -414,14 +433,10 @@ def envelope_of(
         gpu=card,
         store_bytes=FP32_BYTES * n,
         train_bytes=train * n,
-        inference_gpus=rules.gpus_for_bytes(FP32_BYTES * n, gpu_bytes=card.memory_bytes),
-        training_gpus=rules.gpus_for_bytes(train * n, gpu_bytes=card.memory_bytes),
-        lora_gpus=rules.gpus_for_bytes(2 * FP32_BYTES * n, gpu_bytes=card.memory_bytes),
+        **_gpu_counts(n, train, card),
         tokens=work_tokens,
         tokens_note="given" if tokens is not None else "Chinchilla: 20 per parameter",
-        flops=flops,
-        petaflop_s_days=rules.petaflop_s_days(flops),
-        gpu_days=rules.gpu_days(flops, peak_flops_per_second=peak, utilization=utilization),
+        **_work(model, work_tokens, peak * utilization),
         gpus=gpus,
         utilization=utilization,
         dtype=dtype,
@@ -430,12 +445,35 @@ def envelope_of(
     )
 
 
+def _gpu_counts(parameters: int, train: int, card: Gpu) -> dict[str, Any]:
+    """Return the cards that hold the weights, the training and LoRA, by the label's GB and by what a program gets."""
+    widths = {"inference_gpus": FP32_BYTES, "training_gpus": train, "lora_gpus": 2 * FP32_BYTES}
+    memories = {"": card.label_gb * GB, "_driver": card.memory_bytes}
+    return {
+        f"{key}{suffix}": rules.gpus_for_bytes(width * parameters, gpu_bytes=memory)
+        for suffix, memory in memories.items()
+        for key, width in widths.items()
+    }
+
+
+def _work(model: Model, tokens: float, flops_per_second: float) -> dict[str, Any]:
+    """Return the work of pre-training by 6ND and the GPU-days that it takes, with all and with active parameters."""
+    found: dict[str, Any] = {"active_parameters": model.active_parameters}
+    for prefix, count in (("", model.parameters), ("active_", model.active_parameters)):
+        flops = rules.training_flops(parameters=count, tokens=tokens, flops_per_parameter_per_token=6)
+        found[f"{prefix}flops"] = flops
+        found[f"{prefix}petaflop_s_days"] = rules.petaflop_s_days(flops)
+        found[f"{prefix}gpu_days"] = rules.gpu_days(flops, peak_flops_per_second=flops_per_second, utilization=1)
+    del found["active_flops"]
+    return found
+
+
 def _first_principles(model: Model) -> dict[str, Any]:
     """Return what the exact sizes say beside each rule."""
     store = model.weight_bytes()
     full = model.training_states("full")
     remarks = [
-        "memory is what the driver of the card shows, in bytes; GPU counts must also divide heads and layers",
+        "GPU counts must also divide heads, layers and machines",
         *_document()["remarks"]["training"],
     ]
     exact_lora = "needs the architecture"
@@ -443,12 +481,9 @@ def _first_principles(model: Model) -> dict[str, Any]:
         lora_states = model.training_states("lora")
         trainable = model.lora_parameters(rank=16)
         exact_lora = f"{format_gib(lora_states.value)}, {format_count(trainable)} trainable at rank 16"
-    if model.active_parameters != model.parameters:
-        active = format_count(model.active_parameters)
-        remarks.append(f"6ND with all parameters: of a mixture of experts only {active} work for each token")
     return {
         "exact_store": f"{format_gib(store.value)} as stored ({model.default_format})",
-        "exact_train": f"{format_gib(full.value)} of states (16 B), activations on top",
+        "exact_train": f"{format_gib(full.value)} of states, 16 B each",
         "exact_lora": exact_lora,
         "remarks": tuple(remarks),
     }

@@ -11,7 +11,9 @@ from sizeup.units import parse_count
 
 @click.command()
 @click.argument("spec", required=False, metavar="[MODEL]")
-@click.option("--gpu", metavar="G", help="GPU for the counts and the time (default: the document's V100 32 GB).")
+@click.option(
+    "--gpu", metavar="G", help="GPU for the unit, the counts and the time (default: the document's V100 32 GB)."
+)
 @click.option("--gpus", type=click.IntRange(min=1), help="How many GPUs pre-train it: gives days.")
 @click.option("--tokens", metavar="T", help="Training tokens, such as 2T (default: 20 per parameter).")
 @click.option(
@@ -23,23 +25,23 @@ def envelope(
 ) -> int:
     """Print every statement of the envelope, or apply its rules to MODEL."""
     from sizeup import envelope as rules
+    from sizeup.machine import find_gpu
     from sizeup.render import envelope_text
-
-    if spec is None:
-        if gpu or gpus or tokens or mfu:
-            raise click.UsageError("--gpu, --gpus, --tokens and --mfu need a MODEL")
-        answer = rules.envelope()
-        click.echo(
-            json.dumps(answer.to_dict(), indent=2) if as_json else "\n".join(envelope_text.envelope_lines(answer))
-        )
-        return 0
     from sizeup.sizing import model
 
+    if spec is None:
+        if gpus or tokens is not None or mfu:
+            raise click.UsageError("--gpus, --tokens and --mfu need a MODEL")
+        key = find_gpu(gpu).key if gpu is not None else ""
+        answer = rules.envelope()
+        lines = [json.dumps(answer.to_dict(), indent=2)] if as_json else envelope_text.envelope_lines(answer, gpu=key)
+        click.echo("\n".join(lines))
+        return 0
     applied = rules.envelope_of(
         model(spec),
-        gpu=gpu or rules.DOCUMENT_GPU,
+        gpu=rules.DOCUMENT_GPU if gpu is None else gpu,
         gpus=gpus,
-        tokens=parse_count(tokens) if tokens else None,
+        tokens=None if tokens is None else parse_count(tokens),
         utilization=mfu if mfu is not None else 1.0,
     )
     lines = [json.dumps(applied.to_dict(), indent=2)] if as_json else envelope_text.model_lines(applied)

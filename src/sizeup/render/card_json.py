@@ -31,7 +31,9 @@ def card_dict(spec: str, card: Card, engine: str) -> dict[str, Any]:
         "context": card.context,
         "sequences": card.sequences,
         "engine": engine,
+        "cache_dtype": card.cache_dtype if cache else None,
         "cache_bytes": int(cache.value) if cache else None,
+        "left_out": list(card.left_out),
         "estimates": {
             "parameters": model.parameters_by_part.to_dict(),
             "weights": weights.to_dict(),

@@ -5,19 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sizeup.envelope import Envelope, InstanceRow, ModelEnvelope, TableD1Row
+from sizeup.envelope import FAMILIAR_GPUS, Envelope, InstanceRow, ModelEnvelope, TableD1Row
+from sizeup.machine.gpus import MEMORY_BASIS
 from sizeup.render.card_text import short
 from sizeup.render.layout import dim, number, offers, remark, strong, table, wrap
-from sizeup.units import GB, format_count, format_dollars, format_gb, format_gib, format_seconds, significant
+from sizeup.units import (
+    GB,
+    SECONDS_PER_DAY,
+    TERA,
+    format_count,
+    format_dollars,
+    format_gb,
+    format_gib,
+    format_seconds,
+    significant,
+)
 
 
-def envelope_lines(envelope: Envelope) -> list[str]:
-    """Return the whole envelope, section by section."""
+def envelope_lines(envelope: Envelope, *, gpu: str = "") -> list[str]:
+    """Return the whole envelope, section by section; ``gpu`` is the key of one more card for the unit."""
     sections = (
         ("memory for one billion parameters", _bytes(envelope), "storage", "training"),
         ("GPUs of 32 GB (V100)", _counts(envelope), "gpu_counts"),
         ("what AWS instances hold (computed from the catalog)", _instances(envelope.instances)),
-        ("the unit: one petaflop/s-day = 8.64e19 FLOP, at full efficiency", _units(envelope), "unit"),
+        ("the unit: one petaflop/s-day = 8.64e19 FLOP, at full efficiency", _units(envelope, gpu), "unit"),
         ("pre-training time on V100 (fp16, full efficiency)", _pretraining(envelope), "pretraining"),
         ("petaflop/s-days of well-known models (GPT-3, Table D.1; log scale)", _chart(envelope.table_d1)),
         (
@@ -40,10 +51,14 @@ def envelope_lines(envelope: Envelope) -> list[str]:
 
 def _bytes(envelope: Envelope) -> list[str]:
     train, store = envelope.training_bytes_per_parameter, envelope.storage_bytes_per_parameter
+    half, lora = envelope.quantization["fp16_bytes"], envelope.lora
     rows = [["to store (fp32)", f"{store.value} B", number(format_gb(store.value * GB))]]
+    rows += [["to store in half precision", f"{half:.0f} B", format_gb(half * GB)]]
     rows += [[f"  {part.name}", f"{part.value} B", format_gb(part.value * GB)] for part in train.parts]
     times = train.value / store.value
     rows += [["to train", f"{train.value} B", f"{number(format_gb(train.value * GB))} = {times:g} x storing"]]
+    width, less = lora["training_bytes_per_parameter"], lora["memory_reduction"]
+    rows += [["to train with LoRA", f"{width} B", f"{format_gb(width * GB)}, {less} times less"]]
     return table(rows, head=["", "each", "1B parameters"], align="<>")
 
 
@@ -91,9 +106,11 @@ def _one_per_shape(instances: Sequence[InstanceRow]) -> list[InstanceRow]:
     return sorted(best.values(), key=lambda row: (row.memory_bytes, row.instance))
 
 
-def _units(envelope: Envelope) -> list[str]:
-    rows = [[gpu, dtype, number(significant(count))] for gpu, dtype, count in envelope.unit_equivalents]
-    return table(rows, head=["GPU", "format", "GPUs for a day"], align="<<>")
+def _units(envelope: Envelope, gpu: str) -> list[str]:
+    shown = {*FAMILIAR_GPUS, gpu}
+    rows = [[key, dtype, number(significant(count))] for key, dtype, count in envelope.unit_equivalents if key in shown]
+    more = remark("any other card: sizeup envelope --gpu mi300x, or --json for all")
+    return [*table(rows, head=["GPU", "format", "GPUs for a day"], align="<<>"), *more]
 
 
 def _pretraining(envelope: Envelope) -> list[str]:
@@ -164,22 +181,43 @@ def _qlora(envelope: Envelope) -> list[str]:
 
 def model_lines(answer: ModelEnvelope) -> list[str]:
     """Return the envelope's rules applied to one model."""
-    gpu, days = answer.gpu, answer.pretraining_days
-    rows = [
-        ["store, 4 B", format_gb(answer.store_bytes), number(f"{answer.inference_gpus:,}"), answer.exact_store],
-        ["train, 24 B", format_gb(answer.train_bytes), number(f"{answer.training_gpus:,}"), answer.exact_train],
-        ["LoRA, 2 x store", format_gb(2 * answer.store_bytes), number(f"{answer.lora_gpus:,}"), answer.exact_lora],
+    gpu = answer.gpu
+    counts = [
+        (answer.inference_gpus, answer.inference_gpus_driver),
+        (answer.training_gpus, answer.training_gpus_driver),
+        (answer.lora_gpus, answer.lora_gpus_driver),
     ]
-    lines = [f"{strong(answer.name)}   {number(f'{answer.parameters:,} parameters')}", ""]
-    lines += table(rows, head=["rule", "memory", f"x {gpu.name}", "first principles"], align="<>><")
-    lines += ["", *wrap(f"pre-training on {format_count(answer.tokens)} tokens ({answer.tokens_note}):")]
-    lines += wrap(f"6ND = {answer.flops:.3g} FLOP = {answer.petaflop_s_days:,.1f} petaflop/s-days", indent=4)
-    lines += wrap(
-        f"= {number(f'{answer.gpu_days:,.0f}')} {gpu.name}-days at {answer.utilization:.0%} of "
-        f"{answer.peak_flops_per_second / 1e12:,.0f} TFLOP/s ({answer.dtype})",
-        indent=4,
-    )
-    if days is not None:
-        lines += wrap(f"= {number(format_seconds(days * 86400))} on {answer.gpus:,} GPUs", indent=4)
+    by_label, by_driver = ([number(f"{pair[0]:,}") for pair in counts], [f"{pair[1]:,}" for pair in counts])
+    rows = [
+        ["store, 4 B", format_gb(answer.store_bytes), by_label[0], by_driver[0], answer.exact_store],
+        ["train, 24 B", format_gb(answer.train_bytes), by_label[1], by_driver[1], answer.exact_train],
+        ["LoRA, 2 x store", format_gb(2 * answer.store_bytes), by_label[2], by_driver[2], answer.exact_lora],
+    ]
+    lines = [f"{strong(answer.name)}   {number(f'{answer.parameters:,} parameters')}"]
+    usable = f"{format_gib(gpu.memory_bytes)} usable ({MEMORY_BASIS[gpu.memory_basis]})"
+    lines += wrap(f"on {gpu.name}: {gpu.label_gb:g} GB by its label, {usable}")
+    head = ["rule", "memory", "GPUs", "of usable", "first principles"]
+    lines += ["", *table(rows, head=head, align="<>>><"), "", *_work(answer)]
     lines += [""] + [line for text in answer.remarks for line in remark(text)]
     return [*lines, "", *offers([f"sizeup {answer.spec}", "sizeup envelope"])]
+
+
+def _work(answer: ModelEnvelope) -> list[str]:
+    """Return the lines of the pre-training work, with all parameters and with those that one token uses."""
+    lines = wrap(f"pre-training on {format_count(answer.tokens)} tokens ({answer.tokens_note}), {_peak(answer)}:")
+    lines += _run("6ND", answer.petaflop_s_days, answer.gpu_days, answer)
+    if answer.active_parameters != answer.parameters:
+        name = f"6ND with the {format_count(answer.active_parameters)} parameters that work for each token"
+        lines += _run(name, answer.active_petaflop_s_days, answer.active_gpu_days, answer)
+    return lines
+
+
+def _peak(answer: ModelEnvelope) -> str:
+    return f"at {answer.utilization:.0%} of {answer.peak_flops_per_second / TERA:,.0f} TFLOP/s ({answer.dtype})"
+
+
+def _run(name: str, work: float, gpu_days: float, answer: ModelEnvelope) -> list[str]:
+    text = f"{name} = {significant(work)} petaflop/s-days = {number(significant(gpu_days))} {answer.gpu.name}-days"
+    if answer.gpus:
+        text += f" = {number(format_seconds(gpu_days / answer.gpus * SECONDS_PER_DAY))} on {answer.gpus:,} GPUs"
+    return wrap(text, indent=4, hang=2)
