@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -255,3 +256,32 @@ def test_every_line_of_an_explanation_fits_the_screen_and_names_its_numbers() ->
     assert "24 x parameters with parameters = 8,030,261,248 [azad2024]" in joined
     assert "memory x share" in joined
     assert "not in the bibliography" not in joined
+
+
+@pytest.mark.parametrize("command", ["gpus", "models"])
+def test_lists_fit_the_screen(command: str) -> None:
+    assert max(len(line) for line in run(command).stdout.splitlines()) <= 80
+
+
+def test_prices_of_instances_carry_their_dates() -> None:
+    text = " ".join(run("instances", "h100").stdout.split())
+    assert "prices of aws 2026-07-20, azure 2026-06-18" in text
+
+
+def test_a_pipe_is_not_read_for_ever(tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors", "model.gguf"):
+        os.mkfifo(tmp_path / name)
+        answer = run(str(tmp_path / name))
+        assert answer.returncode == 2
+        assert "not a regular file" in answer.stderr
+
+
+def test_output_that_cannot_be_written_is_an_error() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-c", "from sizeup.cli import main; main()", "llama-3.1-8b"]
+        answer = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert answer.returncode == 2
+    assert "cannot write" in answer.stderr
+    assert "Traceback" not in answer.stderr

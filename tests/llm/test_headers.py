@@ -225,3 +225,10 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, raw: bytes, keep: int) ->
     path.write_bytes(whole[:keep] + raw)
     with contextlib.suppress(UserError):
         read_safetensors(path)
+
+
+def test_a_file_without_tensors_is_no_model(tmp_path: Path) -> None:
+    path = tmp_path / "empty.safetensors"
+    path.write_bytes((2).to_bytes(8, "little") + b"{}")
+    with pytest.raises(UserError, match="no tensors"):
+        read_safetensors(path)

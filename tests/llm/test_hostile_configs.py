@@ -78,3 +78,9 @@ def test_the_key_is_named(change: dict[str, Any], says: str) -> None:
 def test_a_form_that_no_reader_foresaw_is_an_error_that_says_so() -> None:
     with pytest.raises(UserError, match="form that a deepseek_v4 model cannot have"):
         build({"model_type": "deepseek_v4", "compress_rates": 1.0})
+
+
+@pytest.mark.parametrize("value", ["x", 5, ["gptq"], True])
+def test_a_quantization_config_that_is_no_mapping_is_refused(value: object) -> None:
+    with pytest.raises(UserError, match="quantization_config"):
+        build(LLAMA | {"quantization_config": value})

@@ -86,4 +86,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        report(UserError(f"cannot write: {error.strerror or error}"))
+        sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

@@ -266,6 +266,8 @@ def read_gguf(path: Path) -> StoredWeights:
         if twice is not None:
             raise UserError(f'{path.name}: tensor "{twice[:80]}" is in two of the split files')
         tensors |= part.tensors
+    if not tensors:
+        raise UserError(f"{path.name} holds no tensors")
     metadata = parts[0].metadata
     remarks = [note for part in parts for note in part.remarks] + ([remark] if remark else [])
     architecture, notes = architecture_of(metadata, tensors, whole=not remark)

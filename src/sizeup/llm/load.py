@@ -135,6 +135,8 @@ def load_path(path: Path) -> LoadedModel:
     if path.is_dir():
         return _load_folder(path)
     name = path.name
+    if not path.is_file():  # a pipe or a device would be read without end
+        raise UserError(f"{path} is not a regular file")
     if name.endswith(".safetensors.index.json"):
         return _stored(path, "safetensors", read_safetensors_index(path))
     if name.endswith(".safetensors"):

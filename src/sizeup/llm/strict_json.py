@@ -70,6 +70,8 @@ def parse_object(
     except RecursionError:
         raise UserError(f"{where} is nested too deeply") from None
     except ValueError as error:
+        if "digits" in str(error):
+            raise UserError(f"{where} holds a number of thousands of digits") from None
         raise UserError(f"{where}: {str(error)[:120]}") from None
     if not isinstance(value, dict):
         raise UserError(f"{where} holds {_kind(value)}, not an object")

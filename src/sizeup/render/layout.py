@@ -80,6 +80,19 @@ def table(
     return lines
 
 
+def cut(line: str, *, width: int = WIDTH) -> str:
+    """Return a line without the last words that the screen has no room for; a line that fits stays as it is.
+
+    >>> cut("one, two, three", width=13)
+    'one, two, ...'
+    """
+    if visible(line) <= width:
+        return line
+    while visible(line) > width - len(" ...") and " " in line:
+        line = line.rpartition(" ")[0]
+    return f"{line} ..."
+
+
 def bar(share: float, *, width: int = 20) -> str:
     """Return a bar of ``width`` cells, filled by ``share`` (0 to 1).
 

@@ -46,6 +46,8 @@ def _quantization(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return how the checkpoint is quantized: its own section, or that of the text model (Kimi-K2.5)."""
     text = values.get("text_config")
     places = (values, text if isinstance(text, Mapping) else {})
+    if any(not isinstance(p.get("quantization_config") or {}, Mapping) for p in places):
+        raise UserError('"quantization_config" must be a mapping')
     found = next((p["quantization_config"] for p in places if isinstance(p.get("quantization_config"), Mapping)), None)
     if found is not None and values.get("expert_dtype"):
         return {**found, "expert_dtype": values["expert_dtype"]}
