@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sizeup
-from sizeup.card import USABLE_SHARE, divides, fewest_gpus, size_card, usable_bytes, verdict
+from sizeup.card import USABLE_SHARE, divides, fewest_gpus, gpus_used, size_card, usable_bytes, verdict
+from sizeup.catalog.lookup import list_models
 from sizeup.machine import find_gpu, parse_machine
+from sizeup.render.card_text import card_lines
 
 LLAMA = sizeup.model("llama-3.1-8b")
 GEMMA = sizeup.model("gemma-3-27b")
@@ -59,9 +62,24 @@ def test_a_verdict_that_fails_offers_a_change_that_fits() -> None:
     assert verdict(card.model, offered, card.cluster, context=8192, sequences=1, dtype=None).fits  # type: ignore[arg-type]
 
 
-def test_a_count_that_divides_nothing_is_refused() -> None:
-    with pytest.raises(sizeup.UserError, match="divide neither the heads nor the layers"):
-        size_card(LLAMA, cluster=parse_machine("6xh100"))
+@pytest.mark.parametrize(
+    ("name", "machine", "used"),
+    [
+        ("llama-3.1-8b", "6xh100", 4), ("llama-3.1-8b", "8xh100", 8), ("llama-3.1-8b", "64xh100", 64),
+        ("qwen2.5-7b", "8xh100", 8), ("qwen2.5-7b", "p5.48xlarge", 8), ("gpt2", "8xh100", 8),
+        ("smollm-135m", "8xh100", 6),        ("minimax-m3", "8xh100", 8), ("deepseek-v3", "16xh100", 16), ("jamba", "8xh100", 8),
+    ],
+)  # fmt: skip
+def test_as_many_gpus_are_used_as_divide_heads_and_layers(name: str, machine: str, used: int) -> None:
+    card = size_card(sizeup.model(name), cluster=parse_machine(machine))
+    assert card.cluster
+    assert gpus_used(card.model, card.cluster) == used
+    assert card.verdicts[0].budget_bytes == used * usable_bytes(card.cluster.node.memory_bytes)
+
+
+def test_absurd_numbers_of_gpus_are_refused() -> None:
+    with pytest.raises(sizeup.UserError, match="more than the"):
+        size_card(LLAMA, cluster=parse_machine("80000000xh100"))
 
 
 def test_states_before_activations() -> None:
@@ -136,3 +154,13 @@ def test_mxfp4_experts_run_on_ampere() -> None:
     assert first.format == "mxfp4"
     assert first.smallest_gpu
     assert first.smallest_gpu.compute_capability < "9"
+
+
+@pytest.mark.parametrize("machine", [None, "8xh100"])
+def test_every_catalog_card_fits_the_screen(machine: str | None) -> None:
+    cluster = parse_machine(machine) if machine else None
+    for record in list_models(sort="parameters")[::7]:
+        card = size_card(sizeup.model(record.name), sequences=64, context=32768, cluster=cluster)
+        lines = [click.unstyle(line) for line in card_lines(card)]
+        # a command to type next is not broken
+        assert [line for line in lines if len(line) > 80 and "sizeup " not in line] == []

@@ -23,6 +23,7 @@ from sizeup.sizing import Model
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sizeup.llm.architecture import Architecture
     from sizeup.machine import Cluster, Gpu, Instance
 
 Row = TypeVar("Row")
@@ -36,6 +37,7 @@ ENVELOPE_TRAIN_BYTES = 24
 """Bytes per parameter by the rules of thumb ([azad2024])."""
 
 CARD_FORMATS = ("bf16", "fp8", "awq-int4", "nf4-dq", "q8_0", "q4_k_m")
+MOST_GPUS = 4096
 COMMON_GPU = "h100-sxm5-80gb"
 CONTEXT = 8192
 LEAST_CONTEXT = 512
@@ -145,7 +147,7 @@ class Card:
         weights, cache = self.first_sizes
         sizes = [self.model.parameters_by_part, weights, *([cache] if cache else []), *self.states]
         if self.cluster:
-            return [*sizes, usable_memory(self.cluster)]
+            return [*sizes, usable_memory(self.cluster, gpus=gpus_used(self.model, self.cluster))]
         held = [estimate for placement in self.placements for estimate in placement.explained()]
         return [*sizes, *_envelope(self.model.parameters), *held]
 
@@ -161,12 +163,12 @@ def _envelope(parameters: int) -> list[Estimate]:
     ]  # fmt: skip
 
 
-def usable_memory(cluster: Cluster) -> Estimate:
-    """Return the bytes that weights and cache may take on all cards, with what that rests on."""
+def usable_memory(cluster: Cluster, *, gpus: int) -> Estimate:
+    """Return the bytes that weights and cache may take on ``gpus`` of the cards, with what that rests on."""
     gpu, each = cluster.gpu, cluster.node.memory_bytes
     return leaf(
-        f"usable memory of {cluster.gpus} x {gpu.name}", usable_bytes(each) * cluster.gpus, "bytes",
-        formula="GPUs x memory x share", inputs={"GPUs": cluster.gpus, "memory": each, "share": USABLE_SHARE},
+        f"usable memory of {gpus} x {gpu.name}", usable_bytes(each) * gpus, "bytes",
+        formula="GPUs x memory x share", inputs={"GPUs": gpus, "memory": each, "share": USABLE_SHARE},
         sources=(gpu.memory_source or gpu.sources[0], "vllm_engine_args"),
         assumptions=(f"the memory of one card is {MEMORY_BASIS[gpu.memory_basis]}",),
     )  # fmt: skip
@@ -178,12 +180,24 @@ def usable_bytes(memory_bytes: int) -> int:
 
 
 def divides(model: Model, gpus: int) -> bool:
-    """Return whether a model can be spread over ``gpus``: they divide its heads (tensor) or its layers (pipeline)."""
+    """Return whether a model can be spread over ``gpus``: tensor parallelism divides its heads, pipeline its layers."""
     if gpus == 1 or not model.has_layers or model.architecture is None:
         return True
-    heads = {m.heads for layer, _ in model.architecture.distinct_layers() for m in layer.mixers if m.heads}
-    by_heads = bool(heads) and all(count % gpus == 0 for count in heads)
-    return by_heads or len(model.architecture.layers) % gpus == 0
+    heads, layers = shared_heads(model.architecture), len(model.architecture.layers)
+    return any(
+        heads % tensor == 0 and layers * tensor % gpus == 0 for tensor in range(1, gpus + 1) if gpus % tensor == 0
+    )
+
+
+def shared_heads(architecture: Architecture) -> int:
+    """Return what the head counts of all layers have in common; sparse indexes and undivided states do not count."""
+    mixers = [mixer for layer, _ in architecture.distinct_layers() for mixer in layer.mixers]
+    return math.gcd(*(m.heads for m in mixers if m.value_dim and (m.kind == "attention" or m.heads > 1))) or 1
+
+
+def gpus_used(model: Model, cluster: Cluster) -> int:
+    """Return how many of the cluster's GPUs the model can be spread over evenly."""
+    return next(count for count in range(cluster.gpus, 0, -1) if divides(model, count))
 
 
 def fewest_gpus(model: Model, need_bytes: int, gpu: Gpu, *, most: int = 1024) -> int | None:
@@ -285,7 +299,7 @@ def verdict(
 ) -> Verdict:
     """Return whether one format fits a cluster, the largest context for one sequence and the most sequences."""
     weights = model.weight_bytes(format)
-    budget = usable_bytes(cluster.node.memory_bytes) * cluster.gpus
+    budget = usable_bytes(cluster.node.memory_bytes) * gpus_used(model, cluster)
     cache, most_context, most_sequences = None, None, None
     if model.has_layers and model.architecture is not None:
         cache = model.cache_bytes(tokens=context, sequences=sequences, dtype=dtype)
@@ -358,17 +372,14 @@ def size_card(
     """Return the card of a model, with a verdict for every format when ``cluster`` is given.
 
     Raises:
-        UserError: unknown format or dtype, or a cluster that cannot divide the model.
+        UserError: unknown format or dtype, or more GPUs than one model is spread over.
     """
     limit = model.architecture.max_positions if model.architecture else None
     context = min(CONTEXT, limit or CONTEXT) if context is None else context
     wanted = _wanted(model, format)
     dtype = model.compute_dtype if cache_dtype is None else known_cache_dtype(cache_dtype)
-    if cluster and not divides(model, cluster.gpus):
-        raise UserError(
-            f"{cluster.gpus} GPUs divide neither the heads nor the layers of {model.name}",
-            hint="use a count that divides its attention heads or its layers",
-        )
+    if cluster and cluster.gpus > MOST_GPUS:
+        raise UserError(f"{cluster.gpus:,} GPUs are more than the {MOST_GPUS:,} that one model is spread over here")
     shared = {"context": context, "sequences": sequences}
     if cluster:
         verdicts, left_out = _each(wanted, lambda name: verdict(model, name, cluster, dtype=dtype, **shared))

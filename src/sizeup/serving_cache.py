@@ -120,7 +120,7 @@ def _grouped_bytes(kinds: dict[LayerCache, int], length: int, rules: CacheRules)
     pages = sum(
         ceil_div(count, size) * _pages(kind, length, page, rules.batched_tokens) for kind, count in kinds.items()
     )
-    return pages * page * size
+    return float(pages * page * size)
 
 
 def _pages(kind: LayerCache, length: int, page: float, batched_tokens: int) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
+from sizeup.identity_cache import per_object
 from sizeup.llm.architecture import Architecture, Layer
 from sizeup.plan.serving import ServingLayout
 
@@ -42,7 +42,7 @@ def _width(layer: Layer, parts: tuple[str, ...]) -> tuple[int, bool]:
     return wide, gated
 
 
-@functools.lru_cache(maxsize=512)
+@per_object
 def shape_of(architecture: Architecture) -> Shape:
     """Return the widths of a model."""
     layers = [layer for layer, _ in architecture.distinct_layers()]
@@ -66,12 +66,14 @@ def shape_of(architecture: Architecture) -> Shape:
     )
 
 
-def layout_problems(architecture: Architecture, layout: ServingLayout) -> list[str]:
+@per_object
+def layout_problems(architecture: Architecture, layout: ServingLayout) -> tuple[str, ...]:
     """Return why a model cannot be divided this way: heads, key-value heads, experts, layers, widths.
 
     A vocabulary that does not divide is padded by the engines, so it is no reason.
     """
-    tp, found = layout.tp, []
+    tp = layout.tp
+    found: list[str] = []
     layers = [layer for layer, _ in architecture.distinct_layers()]
     for mixer in (m for layer in layers for m in layer.mixers if m.kind == "attention" and m.heads):
         if mixer.heads % tp:
@@ -90,7 +92,7 @@ def layout_problems(architecture: Architecture, layout: ServingLayout) -> list[s
         found.append(f"tp {inside}: the expert width {shape.expert_width:,} does not divide by {inside}")
     if layout.pp > len(architecture.layers):
         found.append(f"pp {layout.pp}: there are only {len(architecture.layers)} layers")
-    return list(dict.fromkeys(found))
+    return tuple(dict.fromkeys(found))
 
 
 def largest_graph_batch(memory_bytes: float, tp: int) -> int:

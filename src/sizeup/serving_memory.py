@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sizeup.estimate import Estimate, leaf, total
 from sizeup.fitted.serving_memory import Coefficients, shipped_coefficients
+from sizeup.identity_cache import per_object
 from sizeup.llm.architecture import Architecture
 from sizeup.physics import serving_memory as physics
 from sizeup.plan.engines import Engine, engine
@@ -48,7 +49,7 @@ class Limits:
     assumptions: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ServingMemory:
     """What one deployment takes of each GPU (the fullest stage) and how much it can serve.
 
@@ -64,7 +65,7 @@ class ServingMemory:
     pool_bytes: float
     cache_tokens: int
     replicas: int
-    largest_context: int
+    most_tokens: int
     device_weights: float
     device_total: float
     host_bytes: float
@@ -85,6 +86,11 @@ class ServingMemory:
     def rules(self) -> CacheRules:
         """What decides how much a sequence takes."""
         return CacheRules(engine=self.limits.engine, batched_tokens=self.limits.batched_tokens)
+
+    @functools.cached_property
+    def largest_context(self) -> int:
+        """The longest single sequence that fits, up to what the model was made for."""
+        return longest_sequence(self.kinds, self.pool_bytes, self.rules, most=self.most_tokens)
 
     def max_concurrency(self, length: int) -> int:
         """Return how many sequences of ``length`` tokens the deployment holds at once."""
@@ -123,9 +129,14 @@ def resolve(architecture: Architecture, plan: ServingPlan, gpu: Gpu) -> Limits:
     )  # fmt: skip
 
 
-@functools.lru_cache(maxsize=256)
+@per_object
 def _stages(architecture: Architecture, format: str, layout: ServingLayout) -> tuple[StageWeights, ...]:
     return tuple(stage_weights(architecture, format, layout))
+
+
+@per_object
+def _kinds(architecture: Architecture, first: int, last: int, dtype: str, tp: int) -> dict[LayerCache, int]:
+    return layer_caches(architecture.layers[first:last], dtype=dtype, tp=tp)
 
 
 def activation_bytes(shape: Shape, limits: Limits, layout: ServingLayout, *, learned: Coefficients) -> float:
@@ -201,9 +212,7 @@ def _stage(
     learned: Coefficients, *, first: bool,
 ) -> _StageMemory:  # fmt: skip
     used, shape = limits.engine, shape_of(architecture)
-    layers = architecture.layers[stage.first : stage.last]
-    tp = plan.layout.tp
-    kinds = layer_caches(layers, dtype=limits.cache_dtype, tp=tp)
+    kinds = _kinds(architecture, stage.first, stage.last, limits.cache_dtype, plan.layout.tp)
     weights, host = _device_weights(architecture, plan, used, stage, first=first)
     if used.rotary_table and shape.rotary_dim:
         weights += physics.rotary_table_bytes(positions=architecture.max_positions or 0, rotary_dim=shape.rotary_dim)
@@ -218,7 +227,7 @@ def _stage(
             parts["activations"] += physics.split_output_bytes(
                 tokens=limits.batched_tokens, width=shape.widest, copies=used.awq_split
             )
-        parts["graphs"] = 0.0 if plan.eager else float(used.graph_bytes_per_layer * len(layers))
+        parts["graphs"] = 0.0 if plan.eager else float(used.graph_bytes_per_layer * (stage.last - stage.first))
         parts["other"] = learned.non_torch_bytes(used.era, plan.layout.tp * plan.layout.ep)
         states = state_bytes(kinds, CacheRules(engine=used, batched_tokens=limits.batched_tokens)) * limits.sequences
         parts["states"] = states
@@ -335,14 +344,13 @@ def _answer(
     tokens = limits.context if fixed else pool_tokens(worst.kinds, worst.pool, rules, length=limits.context)
     most = architecture.max_positions or limits.context
     pool = worst.pool + (worst.memory - worst.used if fixed else 0)
-    longest = longest_sequence(worst.kinds, pool, rules, most=most)
     need = sequence_bytes(worst.kinds, length, rules)
     short = min(answer.memory - answer.used for answer in answers) if fixed else worst.pool - need
-    problems = [*layout_problems(architecture, plan.layout), *_reasons(worst, length, need, short, fixed, longest)]
+    problems = [*layout_problems(architecture, plan.layout), *_reasons(worst, length, need, short, fixed, length)]
     device = _device(worst)
     return ServingMemory(
         device=device, limits=limits, stage=worst.stage, kinds=worst.kinds, pool_bytes=pool,
-        cache_tokens=tokens * (1 if fixed else replicas), replicas=replicas, largest_context=longest,
+        cache_tokens=tokens * (1 if fixed else replicas), replicas=replicas, most_tokens=most,
         device_weights=sum(a.parts["weights"] for a in answers),
         device_total=sum(a.used - a.counts_context for a in answers),
         host_bytes=sum(a.host for a in answers), shortfall=short, reasons=tuple(problems),

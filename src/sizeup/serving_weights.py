@@ -142,7 +142,7 @@ def rank_bytes(placed: Placed, architecture: Architecture, layout: ServingLayout
     Source: [vllm_code] parallel layers
     """
     if placed.part == "experts":
-        return ceil_div(_padded(placed, layout), layout.expert_ranks)
+        return int(ceil_div(_padded(placed, layout), layout.expert_ranks))
     if layout.tp == 1:
         return placed.size
     if placed.use == "embedding" or placed.use in DIVIDED_USES:
@@ -158,7 +158,7 @@ def _padded(placed: Placed, layout: ServingLayout) -> int:
     shape, use = placed.tensor.shape, placed.tensor.use
     width = shape[-1] if use == "down" else shape[-2] // (2 if use == "gate_up" else 1)
     share = ceil_div(width, layout.expert_tensor_ranks)
-    return placed.size * ceil_div(share, MXFP4_MULTIPLE) * MXFP4_MULTIPLE // share
+    return int(placed.size * ceil_div(share, MXFP4_MULTIPLE) * MXFP4_MULTIPLE // share)
 
 
 def _attention_rank(placed: Placed, layer: Layer, tp: int) -> int:

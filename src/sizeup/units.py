@@ -93,7 +93,8 @@ def format_gib(value_bytes: float) -> str:
     ('14.96 GiB', '128 KiB', '2.27 TiB')
     """
     for unit, size in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
-        if abs(value_bytes) >= size:
+        # 1,016 GiB is 0.99 TiB: no more than three digits before the point
+        if abs(value_bytes) >= (1000 * GIB if size == TIB else size):
             scaled = value_bytes / size
             whole = scaled == int(scaled) and unit != "GiB"
             return f"{scaled:,.0f} {unit}" if whole else f"{scaled:,.2f} {unit}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sizeup.card import Card, Placement, Verdict
+from sizeup.card import Card, Placement, Verdict, gpus_used
 from sizeup.errors import UserError
 from sizeup.machine import Instance
 
@@ -44,6 +44,7 @@ def card_dict(spec: str, card: Card, engine: str) -> dict[str, Any]:
     }
     if card.cluster:
         data["gpu"], data["gpus"], data["fits"] = card.cluster.gpu.key, card.cluster.gpus, card.fits
+        data["gpus_used"] = gpus_used(model, card.cluster)
         data["verdicts"] = [_verdict(v) for v in card.verdicts]
         data["changes"] = list(card.changes)
     else:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from sizeup.card import ENVELOPE_STORE_BYTES, ENVELOPE_TRAIN_BYTES, USABLE_SHARE, Card, Placement, Verdict
+from sizeup.card import ENVELOPE_STORE_BYTES, ENVELOPE_TRAIN_BYTES, USABLE_SHARE, Card, Placement, Verdict, gpus_used
 from sizeup.catalog.lookup import TRUST
 from sizeup.llm.architecture import Architecture, StateCache, TokenCache
 from sizeup.llm.cache import growth_per_token
 from sizeup.machine import Instance
 from sizeup.physics import states
-from sizeup.render.layout import UNVERIFIED, bad, bar, dim, good, number, offers, remark, strong, table, wrap
+from sizeup.render.layout import (
+    UNVERIFIED,
+    WIDTH,
+    bad,
+    bar,
+    dim,
+    good,
+    number,
+    offers,
+    remark,
+    strong,
+    table,
+    visible,
+    wrap,
+)
 from sizeup.sizing import Model
 from sizeup.units import format_count, format_gib
 
@@ -32,9 +46,10 @@ def card_lines(card: Card) -> list[str]:
 
 def _title(model: Model) -> list[str]:
     exact = f"{model.parameters:,} parameters"
-    lines = [f"{strong(model.name)}   {number(exact)}"]
-    if model.active_parameters != model.parameters:
-        lines[0] += f", {format_count(model.active_parameters)} active"
+    active = f", {format_count(model.active_parameters)} active" if model.active_parameters != model.parameters else ""
+    lines = [f"{strong(model.name)}   {number(exact)}{active}"]
+    if visible(lines[0]) > WIDTH:
+        lines = [strong(model.name), f"  {number(exact)}{active}"]
     if model.architecture and model.has_layers:
         lines += wrap(describe(model.architecture))
     if not model.provenance.verified:
@@ -80,18 +95,22 @@ def _parts(model: Model) -> list[str]:
 def _placements(card: Card) -> list[str]:
     cached = card.placements[0].cache is not None
     where = f"{_tokens(card.context)}" + (f" x {card.sequences}" if card.sequences > 1 else "")
-    head = ["stored as", "weights", *([f"+ cache {where}"] if cached else []), "one GPU", "H100s", "cheapest instance"]
-    rows = [_placement(p, cached) for p in card.placements]
-    return table(rows, head=head, align="<>><><" if cached else "<><><")
+    head = ["stored as", "weights", *([f"+ cache {where}"] if cached else []), "one GPU", "H100", "cheapest per hour"]
+    align = "<>><><" if cached else "<><><"
+    for width in (18, 12, 8):
+        lines = table([_placement(p, cached, width) for p in card.placements], head=head, align=align)
+        if max(visible(line) for line in lines) <= WIDTH:
+            break
+    return lines
 
 
-def _placement(placement: Placement, cached: bool) -> list[str]:
+def _placement(placement: Placement, cached: bool, width: int) -> list[str]:
     gpu = placement.smallest_gpu
     return [
         placement.format,
         number(format_gib(placement.weights.value)),
         *([format_gib(placement.cache.value) if placement.cache else ""] if cached else []),
-        short(gpu.name) if gpu else dim("none"),
+        short(gpu.name, width=width) if gpu else dim("none"),
         str(placement.common_gpus or dim("-")),
         _instance(placement.instance),
     ]
@@ -112,7 +131,7 @@ def _instance(instance: Instance | None) -> str:
     if instance is None or instance.usd_per_hour is None:
         return dim("none priced")
     mark = UNVERIFIED if instance.unverified else ""
-    return f"{instance.cloud} {instance.name.removeprefix('Standard_')}{mark} ${instance.usd_per_hour:,.2f}/h"
+    return f"{instance.cloud} {instance.name.removeprefix('Standard_')}{mark} ${instance.usd_per_hour:,.2f}"
 
 
 def _verdicts(card: Card) -> list[str]:
@@ -121,14 +140,16 @@ def _verdicts(card: Card) -> list[str]:
     gpu = card.cluster.gpu
     answer = good("FITS") if first.fits else bad("DOES NOT FIT")
     need = int(first.weights.value) + int(first.cache.value if first.cache else 0)
-    whole = format_gib(gpu.memory_bytes * card.cluster.gpus)
+    used = gpus_used(card.model, card.cluster)
+    whole = format_gib(card.cluster.node.memory_bytes * used)
+    many = f"{used} of {card.cluster.gpus}" if used < card.cluster.gpus else str(used)
     lines = [
-        f"{answer}  {first.format} on {card.cluster.gpus} x {gpu.name}",
+        f"{answer}  {first.format} on {many} x {gpu.name}",
         f"  {number(format_gib(need))} of weights and cache; usable {format_gib(first.budget_bytes)}, "
         f"{USABLE_SHARE:.0%} of {whole}",
     ]
     where = f"{_tokens(card.context)}" + (f" x {card.sequences}" if card.sequences > 1 else "")
-    head = ["stored as", "weights", f"+ cache {where}", "free", "", "longest context", "sequences"]
+    head = ["stored as", "weights", f"+ cache {where}", "free", "", "max context", "sequences"]
     lines += ["", *table([_verdict(v) for v in card.verdicts], head=head, align="<>>><>>")]
     if card.changes:
         lines += ["", "  to make it fit, cheapest first:"]
@@ -234,6 +255,11 @@ def _spread(card: Card) -> list[str]:
     """Return how several GPUs share the model, and where an engine would keep the cache more than once."""
     assert card.cluster is not None
     found = ["several GPUs are taken as evenly loaded, weights and cache alike"]
+    used = gpus_used(card.model, card.cluster)
+    if used < card.cluster.gpus:
+        found.append(
+            f"{card.cluster.gpus} GPUs divide neither the heads nor the layers of this model, nor both; {used} do"
+        )
     architecture = card.model.architecture
     if architecture is None:
         return found
