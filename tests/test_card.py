@@ -68,7 +68,8 @@ def test_a_verdict_that_fails_offers_a_change_that_fits() -> None:
         ("llama-3.1-8b", "6xh100", 4), ("llama-3.1-8b", "8xh100", 8), ("llama-3.1-8b", "64xh100", 64),
         ("qwen2.5-7b", "8xh100", 8), ("qwen2.5-7b", "p5.48xlarge", 8), ("gpt2", "8xh100", 8),
         ("smollm-135m", "8xh100", 6),
-                ("minimax-m3", "8xh100", 8), ("deepseek-v3", "16xh100", 16), ("jamba", "8xh100", 8),
+                ("minimax-m3", "8xh100", 8),
+        ("deepseek-v3", "16xh100", 16), ("jamba", "8xh100", 8),
     ],
 )  # fmt: skip
 def test_as_many_gpus_are_used_as_divide_heads_and_layers(name: str, machine: str, used: int) -> None:

@@ -94,8 +94,7 @@ def _parts(model: Model) -> list[str]:
 
 def _placements(card: Card) -> list[str]:
     cached = card.placements[0].cache is not None
-    where = f"{_tokens(card.context)}" + (f" x {card.sequences}" if card.sequences > 1 else "")
-    head = ["stored as", "weights", *([f"+ cache {where}"] if cached else []), "one GPU", "H100", "cheapest per hour"]
+    head = ["stored as", "weights", *([_cache_head(card)] if cached else []), "one GPU", "H100", "cheapest per hour"]
     align = "<>><><" if cached else "<><><"
     for width in (18, 12, 8):
         lines = table([_placement(p, cached, width) for p in card.placements], head=head, align=align)
@@ -148,8 +147,7 @@ def _verdicts(card: Card) -> list[str]:
         f"  {number(format_gib(need))} of weights and cache; usable {format_gib(first.budget_bytes)}, "
         f"{USABLE_SHARE:.0%} of {whole}",
     ]
-    where = f"{_tokens(card.context)}" + (f" x {card.sequences}" if card.sequences > 1 else "")
-    head = ["stored as", "weights", f"+ cache {where}", "free", "", "max context", "sequences"]
+    head = ["stored as", "weights", _cache_head(card), "free", "", "max context", "sequences"]
     lines += ["", *table([_verdict(v) for v in card.verdicts], head=head, align="<>>><>>")]
     if card.changes:
         lines += ["", "  to make it fit, cheapest first:"]
@@ -172,6 +170,11 @@ def _verdict(verdict: Verdict) -> list[str]:
 
 def _tokens(count: int) -> str:
     return f"{count // 1024}k" if count % 1024 == 0 else str(count)
+
+
+def _cache_head(card: Card) -> str:
+    many = f" x {card.sequences:,}" if card.sequences > 1 else ""
+    return f"+ {_tokens(card.context)}{many}" if many else f"+ cache {_tokens(card.context)}"
 
 
 def _cache(card: Card) -> list[str]:
