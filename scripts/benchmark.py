@@ -51,8 +51,8 @@ def plans_per_second() -> float:
     """Return how many plans of GPT-3 175B on 1,024 A100 one core searches in a second of its own time."""
     from sizeup.machine import parse_machine
     from sizeup.plan.training import TrainingPlan
-    from sizeup.search import search
     from sizeup.sizing import model
+    from sizeup.training.search import search
 
     architecture, cluster = model("opt-175b").architecture, parse_machine("1024xa100")
     assert architecture is not None

@@ -20,9 +20,9 @@ from sizeup.fitted.serving_memory import Coefficients
 from sizeup.machine import find_gpu
 from sizeup.physics import serving_memory as physics
 from sizeup.plan.engines import engine
-from sizeup.serving_limits import shape_of
-from sizeup.serving_memory import activation_bytes, resolve
-from sizeup.serving_memory_case import case_memory, serving_plan
+from sizeup.serving.limits import shape_of
+from sizeup.serving.memory import activation_bytes, resolve
+from sizeup.serving.memory_case import case_memory, serving_plan
 
 GIB = 2**30
 TARGET = Path(__file__).parent.parent / "src/sizeup/fitted/serving_memory.json"

@@ -36,7 +36,7 @@ from sizeup.fitted.serving_time import (
 )
 from sizeup.physics.queueing import ClosedLoop, Requests
 from sizeup.physics.serving_time import Operator
-from sizeup.serving_latency_case import TASKS, Question, evaluate, question
+from sizeup.serving.latency_case import TASKS, Question, evaluate, question
 
 OUT = Path(__file__).parents[1] / "src/sizeup/fitted/serving_time.json"
 KINDS = ("products", "experts", "head", "decode attention", "prefill attention", "element-wise", "network")

@@ -24,7 +24,7 @@ from scipy.optimize import least_squares
 from sizeup.errors import UserError
 from sizeup.evidence.cases import Case, read_cases
 from sizeup.physics.training_time import Coefficients, Traffic, step_parts
-from sizeup.training_case import case_step
+from sizeup.training.case import case_step
 
 OUTPUT = Path(__file__).parents[1] / "src/sizeup/fitted/training_time.json"
 

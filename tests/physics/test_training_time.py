@@ -13,7 +13,8 @@ from sizeup.machine import parse_machine
 from sizeup.physics.training_time import distinct, raw_times, step_parts
 from sizeup.plan.training import Layout, TrainingPlan
 from sizeup.sizing import model
-from sizeup.step_time import (
+from sizeup.training.answer import ideal_seconds
+from sizeup.training.step import (
     coefficients,
     hardware_flops_of,
     hardware_of,
@@ -23,7 +24,6 @@ from sizeup.step_time import (
     traits_of,
     work_of,
 )
-from sizeup.training import ideal_seconds
 
 LLAMA = model("llama-2-7b").architecture
 PLAN = TrainingPlan(framework="megatron", sequence_length=4096, micro_batch=1, global_batch=64)

@@ -7,9 +7,9 @@ import json
 from click.testing import CliRunner
 
 from sizeup.cli import cli
-from sizeup.fitting import distinct_models, models_for
 from sizeup.machine import find_gpu
 from sizeup.physics.capability import loss_of
+from sizeup.serving.fitting import distinct_models, models_for
 
 
 def test_everything_listed_fits_and_the_best_comes_first():

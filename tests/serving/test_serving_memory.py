@@ -19,11 +19,11 @@ from sizeup.llm.formats import weight_bytes
 from sizeup.machine import find_gpu
 from sizeup.plan.engines import engine, engine_names
 from sizeup.plan.serving import Load, ServingLayout, ServingPlan
-from sizeup.serving_cache import CacheRules, layer_caches, sequence_bytes
-from sizeup.serving_limits import layout_problems
-from sizeup.serving_memory import ServingMemory, serving_memory
-from sizeup.serving_memory_case import predict_memory
-from sizeup.serving_weights import stage_weights
+from sizeup.serving.cache import CacheRules, layer_caches, sequence_bytes
+from sizeup.serving.limits import layout_problems
+from sizeup.serving.memory import ServingMemory, serving_memory
+from sizeup.serving.memory_case import predict_memory
+from sizeup.serving.weights import stage_weights
 
 GIB = 2**30
 MEMORY = ("kv_tokens", "mem_gib", "oom")

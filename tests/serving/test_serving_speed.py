@@ -14,11 +14,11 @@ from sizeup.evidence.cases import shipped_cases
 from sizeup.machine import cluster_of, find_gpu
 from sizeup.physics.queueing import Requests, Scheduler, closed_loop
 from sizeup.plan.serving import Load, ServingLayout, ServingPlan
-from sizeup.serve_search import fewest, find, front_points, options, pareto
-from sizeup.serving import Targets, priced, requests_of, resolved, room_of, serve
-from sizeup.serving_latency_case import predict_latency
-from sizeup.serving_memory import serving_memory
-from sizeup.serving_speed import Deployment, burst_speed, closed_speed, decode_shape, deployment, open_speed
+from sizeup.serving.answer import Targets, priced, requests_of, resolved, room_of, serve
+from sizeup.serving.latency_case import predict_latency
+from sizeup.serving.memory import serving_memory
+from sizeup.serving.search import fewest, find, front_points, options, pareto
+from sizeup.serving.speed import Deployment, burst_speed, closed_speed, decode_shape, deployment, open_speed
 from sizeup.sizing import model
 
 ENGINES = ("vllm", "sglang", "trtllm")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sizeup.machine import parse_machine
-from sizeup.search import search
 from sizeup.sizing import model
-from sizeup.training import base_plan
-from sizeup.training_inverse import fewest_gpus, largest_micro_batch, largest_sequence, offers, pareto
+from sizeup.training.answer import base_plan
+from sizeup.training.inverse import fewest_gpus, largest_micro_batch, largest_sequence, offers, pareto
+from sizeup.training.search import search
 
 SMALL = model("llama-3.2-1b").architecture
 

@@ -12,11 +12,11 @@ from sizeup.fitted.training_memory import shipped_coefficients
 from sizeup.machine import parse_machine
 from sizeup.physics.training_memory import training_memory
 from sizeup.plan.training import Layout, TrainingPlan
-from sizeup.search import divisors, safe_bytes, search
 from sizeup.sizing import model
-from sizeup.step_time import step_time
-from sizeup.training import base_plan
-from sizeup.training_search import train
+from sizeup.training.answer import base_plan
+from sizeup.training.best import train
+from sizeup.training.search import divisors, safe_bytes, search
+from sizeup.training.step import step_time
 
 SMALL = model("llama-3.2-1b").architecture
 CLUSTER = parse_machine("8xa100")

@@ -20,9 +20,9 @@ from sizeup.cli.model import Tokens
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: every model that runs, and those that do not.")
 def fit(machine: str, gpus: int | None, context: int | None, engine: str, top: int, as_json: bool) -> int:
     """List the models that run on this hardware: best format, context, speed; the most capable first."""
-    from sizeup.fitting import CONTEXT, models_for
     from sizeup.machine import parse_machine
     from sizeup.render.fit_text import fit_dict, fit_lines
+    from sizeup.serving.fitting import CONTEXT, models_for
 
     cluster = parse_machine(machine)
     found = models_for(cluster.gpu, gpus=gpus or cluster.gpus, context=context or CONTEXT, engine=engine)

@@ -190,8 +190,8 @@ def answer_of(values: Mapping[str, Any]) -> Any:
         UserError: something needed is missing or unknown.
     """
     from sizeup.machine import parse_machine
-    from sizeup.serve_search import fewest, find
-    from sizeup.serving import Targets
+    from sizeup.serving.answer import Targets
+    from sizeup.serving.search import fewest, find
     from sizeup.sizing import model as load_model
 
     for needed, hint in (("model", "sizeup serve llama-3.1-8b --gpu h100"), ("gpu", "--gpu h100 --gpus 4")):

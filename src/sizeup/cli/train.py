@@ -147,8 +147,8 @@ def answer_of(values: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """
     from sizeup.machine import parse_machine
     from sizeup.sizing import model as load
-    from sizeup.training import FINE_TUNING, base_plan
-    from sizeup.training_search import train as find
+    from sizeup.training.answer import FINE_TUNING, base_plan
+    from sizeup.training.best import train as find
 
     backwards = values.get("within_days") is not None or values.get("budget") is not None
     if backwards and not values.get("tokens"):
@@ -185,7 +185,7 @@ def answer_of(values: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 def largest_of(what: str, architecture: Any, base: Any, cluster: Any, fixed: Any, free_batch: bool) -> dict[str, Any]:
     """Return the largest sequence or micro-batch that fits."""
-    from sizeup.training_inverse import largest_micro_batch, largest_sequence
+    from sizeup.training.inverse import largest_micro_batch, largest_sequence
 
     free = {key: value for key, value in fixed.items() if key != "micro_batch"}
     if what == "micro-batch":
@@ -200,7 +200,7 @@ def offers_of(values: Mapping[str, Any], known: Any, base: Any, cluster: Any, fi
         UserError: no number of cards meets them.
     """
     from sizeup.machine import parse_machine
-    from sizeup.training_inverse import fewest_gpus, offers, pareto
+    from sizeup.training.inverse import fewest_gpus, offers, pareto
 
     counts = [2**power for power in range(15)]
     clusters = [parse_machine(f"{count}x{values['gpu']}") for count in counts]

@@ -18,8 +18,8 @@ from sizeup.evidence.bands import Residuals, factors, key_of, residuals_for, shi
 from sizeup.evidence.cases import Case, Measured
 
 PREDICTORS: Mapping[str, str] = {
-    "training": "sizeup.training_case:predict",
-    "serving": "sizeup.serving_case:predict",
+    "training": "sizeup.training.case:predict",
+    "serving": "sizeup.serving.case:predict",
 }
 """Which function predicts the cases of a table."""
 

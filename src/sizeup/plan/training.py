@@ -1,7 +1,7 @@
 """TrainingPlan: how a model is trained - layout, precision, optimizer, recomputation, framework. Immutable.
 
 The field names and words are those of the measured cases, so that a case, a scenario file and the flags of the command
-line are the same thing. A field may be a NumPy column of plans where :mod:`sizeup.search` builds many at once.
+line are the same thing. A field may be a NumPy column of plans where :mod:`sizeup.training.search` builds many at once.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sizeup.fitting import Fit, Fits, base_name
 from sizeup.plan.engines import engine as engine_named
 from sizeup.render.layout import bad, dim, good, number, offers, remark, strong, table
+from sizeup.serving.fitting import Fit, Fits, base_name
 from sizeup.units import format_count, format_gib, significant
 
 

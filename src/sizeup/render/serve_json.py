@@ -9,7 +9,7 @@ from typing import Any
 from sizeup.estimate import Band, Estimate
 from sizeup.physics.queueing import Percentiles
 from sizeup.plan.serving import ServingPlan
-from sizeup.serving import Row, ServingAnswer, Speed
+from sizeup.serving.answer import Row, ServingAnswer, Speed
 
 MILLI = 1e3
 """Milliseconds in a second."""

@@ -11,7 +11,7 @@ from sizeup.estimate import Band, Estimate
 from sizeup.physics.queueing import Percentiles
 from sizeup.plan.serving import ServingPlan
 from sizeup.render.layout import WIDTH, bad, bar, dim, good, number, offers, remark, strong, table, wrap
-from sizeup.serving import Row, ServingAnswer, Speed
+from sizeup.serving.answer import Row, ServingAnswer, Speed
 from sizeup.units import format_count, format_dollars, format_gib, format_seconds, significant
 
 MOST_FRONT = 7

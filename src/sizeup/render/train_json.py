@@ -8,7 +8,7 @@ from typing import Any
 
 from sizeup.estimate import Band, Estimate
 from sizeup.plan.training import TrainingPlan
-from sizeup.training import Alternative, Change, Totals, TrainingAnswer
+from sizeup.training.answer import Alternative, Change, Totals, TrainingAnswer
 
 DEFINITIONS = {
     "mfu": "FLOP of the model (6 per active parameter and token, causal attention, no recomputation) / (step x GPUs x "

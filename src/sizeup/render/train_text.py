@@ -8,7 +8,7 @@ from typing import Any
 from sizeup.estimate import Band, Estimate
 from sizeup.plan.training import TrainingPlan
 from sizeup.render.layout import bad, bar, dim, good, number, offers, remark, strong, table, wrap
-from sizeup.training import Alternative, Totals, TrainingAnswer
+from sizeup.training.answer import Alternative, Totals, TrainingAnswer
 from sizeup.units import format_count, format_dollars, format_gib, format_seconds, significant
 
 SMALLEST_SHARE = 0.005

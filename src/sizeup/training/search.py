@@ -23,7 +23,7 @@ from sizeup.physics.training_ranks import Columns
 from sizeup.physics.training_time import raw_times, step_parts
 from sizeup.plan.schedules import schedule
 from sizeup.plan.training import Layout, TrainingPlan
-from sizeup.step_time import coefficients, hardware_of, step_plan, traits_of, work_of
+from sizeup.training.step import coefficients, hardware_of, step_plan, traits_of, work_of
 
 AXES = ("tp", "pp", "vpp", "cp", "ep", "dp", "micro_batch")
 GATHERS = frozenset({"zero3", "fsdp", "hsdp"})

@@ -13,8 +13,8 @@ from sizeup.physics.training_time import RawTimes, StepPlan, Traits, raw_times, 
 from sizeup.physics.training_work import StepWork
 from sizeup.plan.from_case import training_plan
 from sizeup.plan.training import TrainingPlan
-from sizeup.step_time import coefficients, hardware_of, step_plan, traits_of, work_of
-from sizeup.training_memory_case import predict_memory
+from sizeup.training.memory_case import predict_memory
+from sizeup.training.step import coefficients, hardware_of, step_plan, traits_of, work_of
 from sizeup.units import GIB
 
 

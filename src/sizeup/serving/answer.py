@@ -17,8 +17,8 @@ from sizeup.machine.instances import Instance, list_instances
 from sizeup.physics.queueing import DEFINITIONS, Percentiles, Requests
 from sizeup.physics.serving_time import StepShape
 from sizeup.plan.serving import Load, ServingPlan
-from sizeup.serving_memory import ServingMemory, serving_memory
-from sizeup.serving_speed import (
+from sizeup.serving.memory import ServingMemory, serving_memory
+from sizeup.serving.speed import (
     Deployment,
     burst_speed,
     closed_speed,
@@ -244,7 +244,7 @@ def serve(
     dollars = usd_per_million(instance, gpus, speed.output_rate.value) if speed else None
     watts = cluster.gpu.tdp_watts
     met = speed is not None and wanted.met(speed.ttft.value, speed.tpot.value)
-    from sizeup.serving_flags import flags
+    from sizeup.serving.flags import flags
 
     noted = (*plan.assumptions, *memory.assumptions, *_noted(cluster, instance, speed, cached, tokens_per_step))
     return ServingAnswer(

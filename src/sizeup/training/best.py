@@ -12,9 +12,9 @@ from sizeup.llm.architecture import Architecture
 from sizeup.machine import Cluster
 from sizeup.physics.training_memory import training_memory
 from sizeup.plan.training import TrainingPlan
-from sizeup.search import Candidate, Found, search
-from sizeup.step_time import step_time
-from sizeup.training import FINE_TUNING, Alternative, Change, TrainingAnswer, answer, fit_probability
+from sizeup.training.answer import FINE_TUNING, Alternative, Change, TrainingAnswer, answer, fit_probability
+from sizeup.training.search import Candidate, Found, search
+from sizeup.training.step import step_time
 from sizeup.units import format_gib
 
 SHOWN = 4

@@ -17,7 +17,7 @@ from sizeup.llm.architecture import Architecture
 from sizeup.physics import serving_memory as physics
 from sizeup.plan.engines import Engine, engine
 from sizeup.plan.serving import Load, ServingLayout, ServingPlan
-from sizeup.serving_cache import (
+from sizeup.serving.cache import (
     CacheRules,
     LayerCache,
     layer_caches,
@@ -26,8 +26,8 @@ from sizeup.serving_cache import (
     sequence_bytes,
     state_bytes,
 )
-from sizeup.serving_limits import Shape, largest_graph_batch, layout_problems, shape_of
-from sizeup.serving_weights import StageWeights, host_embedding_bytes, placed_weights, stage_weights
+from sizeup.serving.limits import Shape, largest_graph_batch, layout_problems, shape_of
+from sizeup.serving.weights import StageWeights, host_embedding_bytes, placed_weights, stage_weights
 
 if TYPE_CHECKING:
     from sizeup.machine import Gpu

@@ -24,9 +24,9 @@ from sizeup.physics.queueing import (
 )
 from sizeup.physics.serving_time import Division, Operator, StepShape, operators, step_seconds
 from sizeup.physics.serving_work import ServingWork, serving_work
-from sizeup.serving_memory import serving_memory
-from sizeup.serving_memory_case import serving_layout, serving_plan
-from sizeup.serving_speed import cache_bytes, division_of, engine_curves, scheduler_of
+from sizeup.serving.memory import serving_memory
+from sizeup.serving.memory_case import serving_layout, serving_plan
+from sizeup.serving.speed import cache_bytes, division_of, engine_curves, scheduler_of
 
 TASKS = ("decode", "prefill", "static_batch", "online", "max_load")
 SHORT_PROMPT = 64

@@ -17,7 +17,7 @@ from sizeup.llm.architecture import Architecture
 from sizeup.llm.formats import format_named, weight_formats
 from sizeup.machine import Cluster, Gpu, cluster_of
 from sizeup.plan.serving import Load, ServingLayout, ServingPlan
-from sizeup.serving import (
+from sizeup.serving.answer import (
     Row,
     Rung,
     ServingAnswer,
@@ -30,8 +30,8 @@ from sizeup.serving import (
     serve,
     usd_per_million,
 )
-from sizeup.serving_memory import ServingMemory, serving_memory
-from sizeup.serving_speed import Deployment, closed_speed, deployment, open_speed
+from sizeup.serving.memory import ServingMemory, serving_memory
+from sizeup.serving.speed import Deployment, closed_speed, deployment, open_speed
 from sizeup.units import format_gib
 
 MOST_GPUS = 128

@@ -15,8 +15,8 @@ from sizeup.llm.architecture import Architecture
 from sizeup.machine import Cluster, Instance, list_instances
 from sizeup.physics.training_memory import TrainingMemory, training_memory
 from sizeup.plan.training import Adapter, Layout, Precision, TrainingPlan
-from sizeup.step_time import PART_NAMES, hardware_flops_of, model_flops_of, step_time
-from sizeup.training_memory_case import out_of_memory_probability
+from sizeup.training.memory_case import out_of_memory_probability
+from sizeup.training.step import PART_NAMES, hardware_flops_of, model_flops_of, step_time
 from sizeup.units import KILO, SECONDS_PER_DAY, SECONDS_PER_HOUR
 
 FINE_TUNING = ("full", "lora", "qlora")

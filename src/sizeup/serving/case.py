@@ -5,8 +5,8 @@ from __future__ import annotations
 from sizeup.errors import UserError
 from sizeup.evidence.cases import Case
 from sizeup.evidence.validate import Predicted
-from sizeup.serving_latency_case import predict_latency
-from sizeup.serving_memory_case import predict_memory
+from sizeup.serving.latency_case import predict_latency
+from sizeup.serving.memory_case import predict_memory
 
 MEMORY_TASKS = frozenset({"kv_capacity", "fit"})
 """Tasks that measure no speed."""

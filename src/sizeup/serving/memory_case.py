@@ -11,8 +11,8 @@ from sizeup.fitted.serving_memory import Coefficients, shipped_coefficients
 from sizeup.llm.formats import format_named
 from sizeup.machine import find_gpu
 from sizeup.plan.serving import Load, ServingLayout, ServingPlan
-from sizeup.serving_memory import ServingMemory, serving_memory
-from sizeup.serving_weights import EXL2
+from sizeup.serving.memory import ServingMemory, serving_memory
+from sizeup.serving.weights import EXL2
 
 
 def _number(row: Mapping[str, str], name: str) -> int | None:

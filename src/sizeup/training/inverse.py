@@ -10,8 +10,8 @@ from sizeup.errors import UserError
 from sizeup.llm.architecture import Architecture
 from sizeup.machine import Cluster
 from sizeup.plan.training import TrainingPlan
-from sizeup.search import LARGEST_MICRO_BATCH, Candidate, search
-from sizeup.training import TrainingAnswer, answer
+from sizeup.training.answer import TrainingAnswer, answer
+from sizeup.training.search import LARGEST_MICRO_BATCH, Candidate, search
 
 SEQUENCE_STEP = 1024
 LONGEST_SEQUENCE = 2**22

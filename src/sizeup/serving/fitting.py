@@ -16,9 +16,9 @@ from sizeup.llm.architecture import Architecture, StateCache, TokenCache
 from sizeup.llm.formats import stored_format_name
 from sizeup.physics.capability import loss_of
 from sizeup.plan.serving import ServingLayout, ServingPlan
-from sizeup.serving_cache import sequence_bytes
-from sizeup.serving_memory import ServingMemory, serving_memory
-from sizeup.serving_weights import active_bytes
+from sizeup.serving.cache import sequence_bytes
+from sizeup.serving.memory import ServingMemory, serving_memory
+from sizeup.serving.weights import active_bytes
 
 if TYPE_CHECKING:
     from sizeup.machine import Gpu

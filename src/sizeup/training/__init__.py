@@ -1,0 +1,1 @@
+"""Training: memory, step time, the best plan, totals in days and dollars."""
