@@ -14,7 +14,7 @@ Two styles of training are run. ``loop``: a plain script; ``output = model(...)`
 foreach. ``trainer``: the defaults of ``transformers.Trainer`` 5; the output is dropped before the backward pass, logits
 leave autocast as fp32, AdamW is fused.
 
-Usage: ``python scripts/make_memory_oracle.py [--only WORD] [--explain WORD]``; needs ``torch``, ``transformers``, ``peft``.
+Usage: ``python scripts/make_memory_oracle.py [--only WORD] [--explain WORD]``; needs torch, transformers and peft.
 It writes ``src/sizeup/evidence/data/memory_oracle.csv`` (columns of the training table and five of moments) and the
 configurations of models with fewer layers beside it. ``--explain`` prints what lives at the peak of matching cases.
 """
