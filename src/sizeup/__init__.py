@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sizeup.errors import UserError
     from sizeup.estimate import Band, Estimate
     from sizeup.machine import Cluster, Gpu, Instance, find_gpu, list_gpus, list_instances, parse_machine
+    from sizeup.serving.scenario import serve
     from sizeup.sizing import Model, model
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ _HOME = {
     "list_instances": "machine",
     "model": "sizing",
     "parse_machine": "machine",
+    "serve": "serving.scenario",
     "size_card": "card",
 }
 """The module that holds each public name; it is imported when the name is first used."""
@@ -62,6 +64,7 @@ __all__ = [
     "model",
     "parse_machine",
     "rules_of_thumb",
+    "serve",
     "size_card",
 ]
 

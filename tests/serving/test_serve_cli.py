@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from sizeup.cli.serve import serve
 from sizeup.errors import UserError
+from sizeup.serving.scenario import KINDS
 
 CONTRACT = (
     "fits", "memory", "cache_tokens", "max_concurrency", "ttft_ms", "tpot_ms", "output_tokens_per_second",
@@ -89,6 +90,29 @@ def test_trace_and_scenario(tmp_path: Path) -> None:
     answer = run_json("--scenario", str(scenario))
     assert answer["load"] == {"input_tokens": 2000, "output_tokens": 200, "kind": "open", "concurrency": 1, "rate": 1.0}
     assert answer["saturation_requests_per_second"] > 1
+
+
+def test_every_flag_has_its_key_in_a_scenario() -> None:
+    output = ("scenario", "save_scenario", "as_json", "why")
+    names = {parameter.name for parameter in serve.params if parameter.name not in output}
+    assert {"model" if name == "model_spec" else name for name in names} == set(KINDS)
+
+
+def test_a_saved_scenario_asks_the_same(tmp_path: Path) -> None:
+    saved = tmp_path / "saved.toml"
+    words = ("qwen3-8b", "--gpu", "h100", "--tp", "2", "--input", "4k", "--rate", "3", "--format", "fp8")
+    first = run_json(*words, "--save-scenario", str(saved))
+    assert run_json("--scenario", str(saved)) == first
+
+
+@pytest.mark.parametrize(
+    "line", ['tp = "two"', "tp = 0", "memory_utilization = 1.5", "rate = -1", "input = true", "engin = 1"]
+)
+def test_wrong_values_of_a_scenario_are_named(tmp_path: Path, line: str) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(f'model = "qwen3-8b"\ngpu = "h100"\n{line}\n')
+    with pytest.raises(UserError, match=line.split(" ", maxsplit=1)[0]):
+        run("--scenario", str(wrong))
 
 
 def test_why_explains_each_number() -> None:
