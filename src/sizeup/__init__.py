@@ -3,6 +3,9 @@
 >>> import sizeup
 >>> sizeup.model("llama-3.1-8b").parameters
 8030261248
+>>> answer = sizeup.train("llama-3.1-8b", gpu="h100", gpus=8, tokens="15T")
+>>> answer.fits, answer.plan.layout.gpus
+(True, 8)
 >>> sizeup.find_gpu("h100").memory_bytes / 2**30 > 79
 True
 """
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from sizeup.machine import Cluster, Gpu, Instance, find_gpu, list_gpus, list_instances, parse_machine
     from sizeup.serving.scenario import serve
     from sizeup.sizing import Model, model
+    from sizeup.training.answer import TrainingAnswer
+    from sizeup.training.scenario import train
 
 __version__ = "0.1.0"
 
@@ -41,6 +46,8 @@ _HOME = {
     "parse_machine": "machine",
     "serve": "serving.scenario",
     "size_card": "card",
+    "train": "training.scenario",
+    "TrainingAnswer": "training.answer",
 }
 """The module that holds each public name; it is imported when the name is first used."""
 
@@ -55,6 +62,7 @@ __all__ = [
     "Gpu",
     "Instance",
     "Model",
+    "TrainingAnswer",
     "UserError",
     "__version__",
     "envelope_of",
@@ -66,6 +74,7 @@ __all__ = [
     "rules_of_thumb",
     "serve",
     "size_card",
+    "train",
 ]
 
 

@@ -10,13 +10,22 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from sizeup.errors import UserError, nearest_names
-from sizeup.units import parse_tokens
+from sizeup.units import parse_count, parse_tokens
 
-Kind = Literal["text", "tokens", "count", "number", "share", "factor", "flag"]
-"""text; tokens: 8192 or "8k"; count: whole, 1 or more; number: above 0; share: 0 to 1; factor: 1 or more; flag."""
+Kind: TypeAlias = Literal["text", "tokens", "amount", "count", "number", "share", "factor", "flag"] | tuple[str, ...]
+"""text; tokens: 8192 or "8k"; amount: 15000000 or "2T"; count: whole, 1 or more; number: above 0; share: 0 to 1;
+factor: 1 or more; flag; a tuple of words: one of them."""
+
+
+class Flag(NamedTuple):
+    """What a flag takes, its line in the help, and how the help calls its value."""
+
+    kind: Kind
+    help: str
+    metavar: str = ""
 
 
 def checked(values: Mapping[str, Any], kinds: Mapping[str, Kind], *, where: str = "") -> dict[str, Any]:
@@ -37,7 +46,7 @@ def checked(values: Mapping[str, Any], kinds: Mapping[str, Kind], *, where: str 
             continue
         try:
             found[key] = _as_kind(value, kinds[key])
-        except (TypeError, ValueError, UserError) as error:
+        except (TypeError, ValueError, OverflowError, UserError) as error:
             raise UserError(f"{start}{key} = {value!r}: {error}") from None
     return found
 
@@ -47,13 +56,15 @@ def _as_kind(value: Any, kind: Kind) -> Any:
         if not isinstance(value, bool):
             raise ValueError("true or false is expected")
         return value
+    if isinstance(kind, tuple):
+        return _word(value, kind)
     if kind == "text":
         if not isinstance(value, (str, Path)) or not str(value):
             raise ValueError("a text is expected")
         return str(value)
     if isinstance(value, bool) or value == "":
         raise ValueError("a number is expected")
-    if kind in ("tokens", "count"):
+    if kind in ("tokens", "amount", "count"):
         return _whole(value, kind)
     number = float(value)
     low, high = {"share": (0.0, 1.0), "factor": (1.0, math.inf)}.get(kind, (0.0, math.inf))
@@ -63,8 +74,15 @@ def _as_kind(value: Any, kind: Kind) -> Any:
     return number
 
 
+def _word(value: Any, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise UserError(f"it is one of {', '.join(choices)}")
+    return str(value)
+
+
 def _whole(value: Any, kind: Kind) -> int:
-    number = parse_tokens(value) if isinstance(value, str) and kind == "tokens" else int(value)
+    readers: Mapping[Kind, Any] = {"tokens": parse_tokens, "amount": parse_count}
+    number = readers.get(kind, int)(value) if isinstance(value, str) else int(value)
     if number < 1 or (isinstance(value, float) and value != number):
         raise ValueError("a whole number of at least 1 is expected")
     return number
@@ -92,7 +110,9 @@ def scenario_text(values: Mapping[str, Any], kinds: Mapping[str, Kind]) -> str:
     model = "qwen3-8b"
     tp = 2
     """
-    return "".join(f"{key} = {json.dumps(values[key])}\n" for key in kinds if values.get(key) is not None)
+    # a JSON text, number or boolean is a TOML one
+    given = {key: json.dumps(values[key], ensure_ascii=False) for key in kinds if values.get(key) is not None}
+    return "".join(f"{key} = {text}\n" for key, text in given.items())
 
 
 def write_scenario(path: Path, values: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from sizeup.cli.train import SCENARIO_KEYS, train
+from sizeup.cli.train import train
 from sizeup.cli.validate import validate
 from sizeup.errors import UserError
 from sizeup.evidence.cases import SHIPPED
+from sizeup.training.flags import KINDS
 
 FLAGS = ["llama-3.1-8b", "--gpu", "h100", "--gpus", "8", "--tokens", "100B"]
 
@@ -57,7 +58,7 @@ def test_scenario_is_the_twin_of_the_flags(tmp_path: Path) -> None:
 
 def test_every_flag_is_a_scenario_key() -> None:
     names = {parameter.name for parameter in train.params} - {"scenario", "save_scenario", "as_json", "why"}
-    assert {"model" if name == "model_spec" else name for name in names} == set(SCENARIO_KEYS)
+    assert {"model" if name == "model_spec" else name for name in names} == set(KINDS)
 
 
 def test_unknown_scenario_key_is_named(tmp_path: Path) -> None:

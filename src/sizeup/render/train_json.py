@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -69,15 +68,18 @@ def answer_dict(answer: TrainingAnswer) -> dict[str, Any]:
         "searched": {"plans": answer.searched, "fitting": answer.fitting},
         "assumptions": list(answer.assumptions),
         "definitions": DEFINITIONS,
+        **_backwards(answer),
     }
 
 
-def extra_dict(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the answers to questions asked backwards."""
-    data = {key: value for key, value in extra.items() if key != "offers"}
-    if "offers" in extra:
+def _backwards(answer: TrainingAnswer) -> dict[str, Any]:
+    """Return the answers to questions asked backwards, where there were any."""
+    data: dict[str, Any] = {}
+    if answer.largest:
+        data["largest"] = {"what": answer.largest.what, "value": answer.largest.value}
+    if answer.offers:
         data["pareto"] = [
-            {"gpus": o.gpus, "days": o.days, "usd": o.usd, "plan": plan_dict(o.answer.plan)} for o in extra["offers"]
+            {"gpus": o.gpus, "days": o.days, "usd": o.usd, "plan": plan_dict(o.answer.plan)} for o in answer.offers
         ]
     return data
 

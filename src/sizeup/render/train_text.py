@@ -15,16 +15,14 @@ SMALLEST_SHARE = 0.005
 """Parts of memory below this share of the card are added up as one line."""
 
 
-def answer_lines(
-    answer: TrainingAnswer, values: Mapping[str, Any], extra: Mapping[str, Any] | None = None
-) -> list[str]:
+def answer_lines(answer: TrainingAnswer, values: Mapping[str, Any]) -> list[str]:
     """Return the lines of the answer."""
     lines = [*_verdict(answer), "", *_plan(answer), "", *_memory(answer), "", *_time(answer)]
     if answer.totals:
         lines += ["", *_totals(answer.totals)]
     if answer.alternatives:
         lines += ["", *_alternatives(answer)]
-    lines += _backwards(extra or {})
+    lines += _backwards(answer)
     if answer.changes:
         lines += ["", *_changes(answer)]
     lines += ["", *_remarks(answer), "", *_next(values)]
@@ -160,15 +158,15 @@ def _changes(answer: TrainingAnswer) -> list[str]:
     return [strong("to make it fit, one on top of the other:"), *table(rows, align="<>")]
 
 
-def _backwards(extra: Mapping[str, Any]) -> list[str]:
+def _backwards(answer: TrainingAnswer) -> list[str]:
     lines: list[str] = []
-    if "largest" in extra:
-        found = extra["largest"]
-        lines += ["", f"largest {found['what']} that fits (9 chances in 10): {number(format(found['value'], ','))}"]
-    if "offers" in extra:
+    if answer.largest:
+        found = answer.largest
+        lines += ["", f"largest {found.what} that fits (9 chances in 10): {number(format(found.value, ','))}"]
+    if answer.offers:
         rows = [
             [str(o.gpus), _days(o.days), format_dollars(o.usd) if o.usd else dim("-"), plan_words(o.answer.plan)]
-            for o in extra["offers"]
+            for o in answer.offers
         ]
         lines += ["", *table(rows, head=["GPUs", "time", "price", "best plan"], align=">>><", indent=0)]
     return lines

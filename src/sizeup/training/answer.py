@@ -67,6 +67,14 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Largest:
+    """The largest sequence or micro-batch that fits."""
+
+    what: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingAnswer:
     """Everything ``sizeup train`` says about one model on one cluster."""
 
@@ -86,6 +94,8 @@ class TrainingAnswer:
     changes: tuple[Change, ...] = ()
     searched: int = 0
     fitting: int = 0
+    largest: Largest | None = None
+    offers: tuple[Any, ...] = ()
     assumptions: tuple[str, ...] = ()
 
     @property

@@ -1,0 +1,47 @@
+"""What ``sizeup train`` may be asked: every flag, for the command line, scenario files, Python and the page alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sizeup.scenario import Flag, Kind
+
+LAYOUT = ("tp", "pp", "vpp", "cp", "ep", "dp", "micro_batch", "sharding", "recompute")
+"""Flags that the search leaves alone when they are given."""
+
+METHODS = ("pretrain", "full", "lora", "qlora")
+
+FLAGS: Mapping[str, Flag] = {
+    "model": Flag("text", "What is trained: a name, a Hub id, a config.json."),
+    "gpu": Flag("text", "Card or cloud instance: h100, rtx-4090, p5.48xlarge, 8xa100.", "G"),
+    "gpus": Flag("count", "Number of cards."),
+    "method": Flag(METHODS, "What is trained (pretrain by default)."),
+    "framework": Flag("text", "megatron, nemo, torchtitan, hf, hf-deepspeed, litgpt, ...", "F"),
+    "sequence_length": Flag("tokens", "Tokens of one sequence.", "S"),
+    "global_batch": Flag("count", "Sequences per optimizer step.", "B"),
+    "tokens": Flag("amount", "Tokens of the whole run: 300B, 2T.", "T"),
+    "tp": Flag("count", "Tensor parallelism."),
+    "pp": Flag("count", "Pipeline parallelism."),
+    "vpp": Flag("count", "Pipeline chunks per rank."),
+    "cp": Flag("count", "Context parallelism."),
+    "ep": Flag("count", "Expert parallelism."),
+    "dp": Flag("count", "Data parallelism."),
+    "sharding": Flag(("none", "zero1", "zero2", "zero3", "fsdp", "hsdp"), "What data-parallel ranks split."),
+    "micro_batch": Flag("count", "Sequences per rank and forward pass."),
+    "recompute": Flag(("none", "selective", "full"), "Activation recomputation."),
+    "dtype": Flag("text", "Products in bf16, fp16, fp8, mxfp8, nvfp4.", "D"),
+    "master_weights": Flag(("fp32", "bf16", "none"), "Copy the optimizer updates."),
+    "optimizer": Flag("text", "adamw, adamw8bit, adafactor, muon, lion, sgd, ...", "O"),
+    "attention": Flag(("flash", "sdpa", "eager"), "Attention implementation."),
+    "loss": Flag(("plain", "fused", "chunked"), "Cross-entropy implementation."),
+    "compile": Flag("flag", "torch.compile."),
+    "rank": Flag("count", "LoRA rank.", "R"),
+    "base_quant": Flag(("nf4", "nf4-dq", "gptq-int4", "int8"), "Frozen weights."),
+    "offload_optimizer": Flag("flag", "Optimizer states in host memory."),
+    "largest": Flag(("sequence", "micro-batch"), "Also the largest one that fits."),
+    "within_days": Flag("number", "Fewest cards that finish --tokens in D days.", "D"),
+    "budget": Flag("number", "Fewest cards that finish --tokens for this much.", "USD"),
+}
+"""Every flag, in the order of the help."""
+
+KINDS: Mapping[str, Kind] = {name: flag.kind for name, flag in FLAGS.items()}
