@@ -6,8 +6,8 @@ Runs where torch and transformers are installed (``pip install -e '.[oracle]'``;
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +18,23 @@ from sizeup.llm.families import build, model_types
 from sizeup.llm.parameters import count_parameters
 
 pytestmark = pytest.mark.oracle
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "make_oracle.py"
-SEED = os.environ.get("SIZEUP_ORACLE_SEED", "live-1")
+from oracle import draw  # noqa: E402
+from oracle.build import allow_scalars_on_meta, count  # noqa: E402
+from oracle.cache import cache_records  # noqa: E402
+from oracle.cases import random_case  # noqa: E402
+from oracle.common import causal_types, last_line  # noqa: E402
+
 SPARSE_CASE = 5
 """A case number above half of the script's: only the changed keys are written, so class defaults are tested too."""
 
-
-def _script() -> Any:
-    spec = importlib.util.spec_from_file_location("make_oracle", SCRIPT)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.SEED = SEED
-    module.torch.set_num_threads(1)
-    return module
-
-
-ORACLE = _script()
-LIBRARY = ORACLE.allow_scalars_on_meta()
-TYPES = [name for name in ORACLE.causal_types() if name in model_types()]
+draw.SEED = os.environ.get("SIZEUP_ORACLE_SEED", "live-1")
+torch.set_num_threads(1)
+LIBRARY = allow_scalars_on_meta()
+TYPES = [name for name in causal_types() if name in model_types()]
 
 
 def _auto() -> Any:
@@ -50,25 +44,25 @@ def _auto() -> Any:
 
 
 def test_we_know_nearly_every_causal_type() -> None:
-    unknown = set(ORACLE.causal_types()) - set(model_types())
+    unknown = set(causal_types()) - set(model_types())
     assert unknown <= {"musicgen", "musicgen_melody", "gemma3n"}, sorted(unknown)
 
 
 @pytest.mark.parametrize("model_type", TYPES)
 @pytest.mark.parametrize("number", [1, SPARSE_CASE])
 def test_a_fresh_random_model_has_our_parameters_and_cache(model_type: str, number: int) -> None:
-    found = ORACLE.random_case(_auto(), model_type, number)
+    found = random_case(_auto(), model_type, number)
     if found is None:
         pytest.skip("transformers builds no random configuration of this type")
     config, model = found
     architecture = build(config)
-    assert count_parameters(architecture) == ORACLE.count(model), config
+    assert count_parameters(architecture) == count(model), config
     if number != SPARSE_CASE:
         return
     try:
-        records = list(ORACLE.cache_records(model_type, "live", config))
+        records = list(cache_records(model_type, "live", config))
     except Exception as error:
-        pytest.skip(f"transformers runs no forward: {ORACLE.last_line(error)}")
+        pytest.skip(f"transformers runs no forward: {last_line(error)}")
     for record in records:
         size = cache_size(architecture, tokens=record["tokens"], sequences=record["sequences"], dtype=record["dtype"])
         assert size.value == record["cache_bytes"], config

@@ -19,15 +19,13 @@ from oracle.roles import ROLES
 
 CACHE_CASES = ("default", "random-1", "random-2", "random-4", "random-5")
 
-
 SEQUENTIAL = {"falcon_mamba", "jamba", "mamba", "recurrent_gemma", "rwkv", "xlstm", "zamba"}
-
+"""Types that step through the tokens one by one: measured at a shorter length."""
 
 HOLDERS = {"recurrent_gemma"}
-
+"""Types whose modules keep their states to themselves."""
 
 CACHE_FIELDS = ("past_key_values", "cache_params", "state", "mems", "past_buckets_states")
-
 
 WINDOW = re.compile(ROLES["window"] + r"|mem_len|local_attention_window_len")
 

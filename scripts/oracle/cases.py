@@ -15,8 +15,12 @@ from oracle.draw import case_draw
 
 ATTEMPTS = 40
 
-
 DERIVED_KEYS = {"num_hidden_layers": {"hrm_text", "nemotron_h"}}
+"""Keys that these types work out from others, whatever was asked for."""
+
+
+REASONS: dict[str, dict[str, int]] = {}
+"""How often each random configuration of a type was turned down, by reason."""
 
 
 def honoured(wanted: Json, config: PreTrainedConfig) -> bool:
@@ -72,9 +76,6 @@ def random_case(auto: Any, model_type: str, number: int) -> tuple[Json, Any] | N
         if attempt >= 12:
             break
     return fallback
-
-
-REASONS: dict[str, dict[str, int]] = {}
 
 
 def parameter_cases(auto: Any, model_type: str, randoms: int) -> Iterator[tuple[str, Json, Any]]:

@@ -15,20 +15,16 @@ from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 Json = dict[str, Any]
-Made = TypeVar("Made")
 
+Made = TypeVar("Made")
 
 ROOT = Path(__file__).resolve().parents[2]
 
-
 DEFAULTS = ROOT / "src" / "sizeup" / "llm" / "families" / "defaults.json"
-
 
 ORACLE = ROOT / "tests" / "oracle"
 
-
 RANDOM_CASES = 6
-
 
 IRRELEVANT = re.compile(
     r"^(id2label|label2id|return_dict|output_\w*(states|attentions|logits)|_name_or_path|name_or_path"
@@ -41,7 +37,6 @@ IRRELEVANT = re.compile(
     r"|apply_spec_augment|mask_(time|feature)_\w+|(begin_)?suppress_tokens|encoder_no_repeat_ngram_size"
     r"|median_filter_width|ctc_\w+|classifier_(dropout|activation)\w*|chunk_size_lm_head|tie_last_hidden_states|pretraining_tp|_\w+)$"
 )
-
 
 KEEP = {"pad_token_id", "_remove_final_layer_norm"}
 

@@ -30,7 +30,6 @@ ROLES: dict[str, str] = {
     r"|window_size|local_window_size",
 }
 
-
 CHOICES: dict[str, list[Any]] = {
     r"linear_(key|value)_head_dim|linear_head_dim": [8, 16, 24],
     r"linear_num_heads": [2, 4],
@@ -94,9 +93,9 @@ CHOICES: dict[str, list[Any]] = {
     r"bos_token_id|eos_token_id|decoder_start_token_id|sep_token_id|cls_token_id": [1],
 }
 
-
 BOOLS = re.compile(
-    r"^(tie_word_embeddings|attention_bias|mlp_bias|use_qk_norm|qk_layernorm|qkv_bias|use_qkv_bias|use_bias|bias|use_prompt|is_moe|use_task_id|concat_input|block_auto_adjust_ff_dim"
+    r"^(tie_word_embeddings|attention_bias|mlp_bias|use_qk_norm|qk_layernorm|qkv_bias|use_qkv_bias|use_bias"
+    r"|bias|use_prompt|is_moe|use_task_id|concat_input|block_auto_adjust_ff_dim"
     r"|multi_query|new_decoder_architecture|alibi|add_cross_attention|is_decoder|lm_head_bias|conv_bias"
     r"|use_conv_bias|mamba_conv_bias|mamba_proj_bias|mamba_rms_norm|projectors?_bias|parallel_attn"
     r"|use_parallel_residual|use_sliding_window|attention_k_eq_v|use_double_wide_mlp|enable_moe_block"
@@ -105,9 +104,9 @@ BOOLS = re.compile(
     r"|enable_bias|classifier_bias|add_bias_linear|use_attention_gate|layer_norm_elementwise_affine"
     r"|add_out_norm|use_expert_bias|use_long_context|scale_embedding|mup_enabled|pre_norm|use_post_norm"
     r"|use_sandwich_norm|adapter_layer_norm|_remove_final_layer_norm|share_encoder_decoder_embeddings"
-    r"|rotary_value|enable_(shape|pronunciation)|adapter_reuse_layer_norm|ln_before_adapter|use_dsa|axial_pos_embds|use_lang_emb|use_attention_bias|moe_apply_\w+|add_\w*bias\w*|use_\w*bias)$"
+    r"|rotary_value|enable_(shape|pronunciation)|adapter_reuse_layer_norm|ln_before_adapter|use_dsa"
+    r"|axial_pos_embds|use_lang_emb|use_attention_bias|moe_apply_\w+|add_\w*bias\w*|use_\w*bias)$"
 )
-
 
 ATTENTION_KINDS = {
     "full_attention",
@@ -118,9 +117,7 @@ ATTENTION_KINDS = {
     "attention",
 }
 
-
 INDEX_LISTS = re.compile(r"mlp_only_layers|moe_layers|local_layer_ids|attn_layer_indices|full_attn_idxs")
-
 
 CORE = re.compile(
     "|".join(
@@ -134,10 +131,8 @@ CORE = re.compile(
     )
 )
 
-
 OPTIONAL_LISTS = re.compile(
     INDEX_LISTS.pattern + r"|layer_types|mlp_layer_types|layers_block_type|indexer_types|\w+_layer_types|no_rope_layers"
 )
-
 
 TEXT_KEYS = re.compile(r".*(text|decoder|language|llm|global|thinker|talker|patcher|encoder_config).*")
