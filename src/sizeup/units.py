@@ -90,14 +90,14 @@ def format_gib(value_bytes: float) -> str:
     """Return bytes as binary units.
 
     >>> format_gib(16_060_522_496), format_gib(131072), format_gib(2.5e12), format_gib(1000 * MIB)
-    ('14.96 GiB', '128 KiB', '2.27 TiB', '0.98 GiB')
+    ('14.96 GiB', '128 KiB', '2.27 TiB', '0.977 GiB')
     """
     for unit, size in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         scaled = value_bytes / size
         # 1,016 GiB is 0.99 TiB: no more than three digits before the point
         if abs(scaled) < 1000 / KIB:
             continue
-        if size >= GIB:
+        if size >= GIB and abs(scaled) >= 1:
             return f"{scaled:,.2f} {unit}"
         return f"{scaled:,.0f} {unit}" if scaled == int(scaled) else f"{significant(scaled)} {unit}"
     return f"{value_bytes:,.0f} B"
