@@ -19,6 +19,7 @@ from sizeup.llm.formats import format_named, weight_formats
 from sizeup.machine import cheapest_instances, list_gpus
 from sizeup.machine.gpus import MEMORY_BASIS
 from sizeup.sizing import Model
+from sizeup.sweep import largest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +73,7 @@ class Placement:
                 sources=(gpu.memory_source or gpu.sources[0], "vllm_engine_args"),
             ))  # fmt: skip
         if self.common_gpus:
-            common = _cards()[COMMON_GPU]
+            common = common_gpu()
             found.append(leaf(
                 f"{self.format}, how many {common.name}", self.common_gpus, "GPUs",
                 formula="fewest that hold weights + cache and divide heads or layers",
@@ -229,6 +230,11 @@ def _cards() -> dict[str, Gpu]:
     return {row.gpu.key: row.gpu for row in list_gpus()}
 
 
+def common_gpu() -> Gpu:
+    """Return the card that is counted where one is not enough."""
+    return _cards()[COMMON_GPU]
+
+
 @functools.cache
 def _offered_gpus() -> tuple[Gpu, ...]:
     cards = [
@@ -277,21 +283,9 @@ def placement(model: Model, format: str | None, *, context: int, sequences: int,
         weights=weights,
         cache=cache,
         smallest_gpu=smallest_gpu(need, format or model.default_format),
-        common_gpus=fewest_gpus(model, need, _cards()[COMMON_GPU]),
+        common_gpus=fewest_gpus(model, need, common_gpu()),
         instance=cheapest_holding(model, need, format or model.default_format),
     )
-
-
-def _most(fits: Any, *, ceiling: int) -> int:
-    """Return the largest whole number up to ``ceiling`` for which ``fits`` holds (it holds below, fails above)."""
-    low, high = 0, 1
-    while high <= ceiling and fits(high):
-        low, high = high, high * 2
-    high = min(high, ceiling + 1)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
 
 
 def verdict(
@@ -310,8 +304,8 @@ def verdict(
         def holds(tokens: int, count: int) -> bool:
             return cache_total(architecture, tokens=tokens, sequences=count, dtype=kept_in) <= room
 
-        most_context = _most(lambda tokens: holds(tokens, sequences), ceiling=limit) if room > 0 else 0
-        most_sequences = _most(lambda count: holds(context, count), ceiling=2**16) if room > 0 else 0
+        most_context = largest(lambda tokens: holds(tokens, sequences), most=limit) if room > 0 else 0
+        most_sequences = largest(lambda count: holds(context, count), most=2**16) if room > 0 else 0
     need = int(weights.value) + int(cache.value if cache else 0)
     return Verdict(format or model.default_format, weights, cache, budget, need <= budget, most_context, most_sequences)
 

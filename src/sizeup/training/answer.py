@@ -79,6 +79,7 @@ class TrainingAnswer:
     """Everything ``sizeup train`` says about one model on one cluster."""
 
     name: str
+    architecture: Architecture
     cluster: Cluster
     plan: TrainingPlan
     memory: TrainingMemory
@@ -217,7 +218,7 @@ def answer(
         reserved=_banded(memory.reserved, quantity="mem_gib", meter="reserved"),
     )  # fmt: skip
     return TrainingAnswer(
-        name=name, cluster=cluster, plan=plan, memory=memory, step=step, ideal_seconds=ideal,
+        name=name, architecture=architecture, cluster=cluster, plan=plan, memory=memory, step=step, ideal_seconds=ideal,
         fit_probability=fit_probability(float(device.value), cluster), mfu=ideal / seconds,
         tokens_per_second_per_gpu=_banded(rate, quantity="tokens_per_second_per_gpu"),
         hfu=hardware * ideal / seconds, binds=binds(memory, step, cluster),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from sizeup.errors import UserError
 from sizeup.llm.architecture import Architecture
 from sizeup.machine import Cluster
 from sizeup.plan.training import TrainingPlan
+from sizeup.sweep import largest
 from sizeup.training.answer import TrainingAnswer, answer
 from sizeup.training.search import LARGEST_MICRO_BATCH, Candidate, search
 
@@ -27,20 +28,6 @@ def _best(
     return found.best[0] if found.best else None
 
 
-def _largest(works: Callable[[int], bool], *, most: int) -> int:
-    """Return the largest number up to ``most`` that works, 0 if not even 1: doubling, then halving the gap."""
-    if not works(1):
-        return 0
-    low = 1
-    while low < most and works(min(2 * low, most)):
-        low = min(2 * low, most)
-    high = min(2 * low, most + 1)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if works(middle) else (low, middle)
-    return low
-
-
 def largest_sequence(
     architecture: Architecture, base: TrainingPlan, cluster: Cluster, *, fixed: Mapping[str, Any] | None = None,
     free_batch: bool = False,
@@ -51,7 +38,7 @@ def largest_sequence(
         plan = replace(base, sequence_length=thousands * SEQUENCE_STEP)
         return _best(architecture, plan, cluster, fixed or {}, free_batch=free_batch) is not None
 
-    return SEQUENCE_STEP * _largest(works, most=LONGEST_SEQUENCE // SEQUENCE_STEP)
+    return SEQUENCE_STEP * largest(works, most=LONGEST_SEQUENCE // SEQUENCE_STEP)
 
 
 def largest_micro_batch(
@@ -63,7 +50,7 @@ def largest_micro_batch(
         chosen = {**(fixed or {}), "micro_batch": size}
         return _best(architecture, base, cluster, chosen, free_batch=True) is not None
 
-    return _largest(works, most=LARGEST_MICRO_BATCH)
+    return largest(works, most=LARGEST_MICRO_BATCH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

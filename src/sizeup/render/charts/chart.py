@@ -1,0 +1,84 @@
+"""Chart: one picture as a complete Vega-Lite specification, with a sentence that says what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import Any
+
+from sizeup.render.charts.theme import WIDTH, Theme, config
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+Layer = dict[str, Any]
+SUBTITLE_COLUMNS = 116
+"""Characters of a subtitle's line: they are narrower than the plot at its usual width."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A picture: ``spec`` is Vega-Lite with its data in it, ``description`` the finding in words for those who listen.
+
+    ``spec["width"]`` is a number of pixels for labels and plot together; a page may put "container" there.
+    """
+
+    name: str
+    title: str
+    description: str
+    spec: dict[str, Any]
+
+
+def chart(
+    name: str,
+    *,
+    title: str,
+    subtitle: str,
+    description: str,
+    layers: Iterable[Layer],
+    height: Any,
+    theme: Theme,
+    title_offset: int = 12,
+) -> Chart:
+    """Return the chart made of ``layers``."""
+    spec = {
+        "$schema": SCHEMA,
+        "description": description,
+        "title": {"text": title, "subtitle": wrap(subtitle, SUBTITLE_COLUMNS), "offset": title_offset},
+        "width": WIDTH,
+        "height": height,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "layer": list(layers),
+        "config": config(theme),
+    }
+    return Chart(name, title, description, spec)
+
+
+def short_name(name: str) -> str:
+    """Return a model's name without its owner."""
+    return name.rpartition("/")[2]
+
+
+def layer(
+    mark: str, values: Sequence[Mapping[str, Any]], *, style: Mapping[str, Any] | None = None, **encoding: Any
+) -> Layer:
+    """Return one layer with its own data; an encoding of None is left out."""
+    return {
+        "data": {"values": [dict(value) for value in values]},
+        "mark": {"type": mark, **(style or {})},
+        "encoding": {channel: given for channel, given in encoding.items() if given is not None},
+    }
+
+
+def number(field: str, **more: Any) -> dict[str, Any]:
+    """Return the encoding of a field of numbers."""
+    return {"field": field, "type": "quantitative", **more}
+
+
+def colour(field: str = "colour") -> dict[str, Any]:
+    """Return the encoding of a field that holds colours."""
+    return {"field": field, "type": "nominal", "scale": None}
+
+
+def tips(**fields: str) -> list[dict[str, str]]:
+    """Return a tooltip: what to call each field."""
+    return [{"field": field, "type": "nominal", "title": title} for field, title in fields.items()]
