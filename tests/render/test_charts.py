@@ -1,4 +1,4 @@
-"""Pictures say what the answers say: stacks sum to the total, every one compiles, ghosts and targets stand where due."""
+"""Pictures say what the answers say: stacks sum to the total, all compile, ghosts and targets stand where due."""
 
 from __future__ import annotations
 
