@@ -17,6 +17,7 @@ COMMANDS = {
     "validate": ("sizeup.cli.validate", "Predict measured cases and compare, group by group."),
     "envelope": ("sizeup.cli.envelope", "The back-of-the-envelope rules, and where they are loose."),
     "fit": ("sizeup.cli.fit", "Which models run on this hardware, and how well?"),
+    "web": ("sizeup.cli.web", "The same in the browser: pictures, sliders, links to share."),
     "gpus": ("sizeup.cli.catalog", "List and filter GPUs."),
     "instances": ("sizeup.cli.catalog", "List and filter cloud instances with their dated prices."),
     "models": ("sizeup.cli.catalog", "List and filter the models that have a name here."),

@@ -217,23 +217,27 @@ def _version(cursor: _Cursor) -> None:
 def _read_part(path: Path) -> _Part:
     try:
         with path.open("rb") as file:
-            cursor = _Cursor(file, os.fstat(file.fileno()).st_size, path.name)
-            _version(cursor)
-            tensor_count = cursor.count(24, MAX_TENSORS, "tensors")
-            metadata = _metadata(cursor, cursor.count(13, MAX_KEYS, "keys"))
-            alignment = metadata.get("general.alignment", 32)
-            if type(alignment) is not int or not 0 < alignment <= 2**20 or alignment & (alignment - 1):
-                raise UserError(f"{path.name}: an alignment of {str(alignment)[:40]} is impossible")
-            tensors: dict[str, _Described] = {}
-            cursor.kept = 0
-            for _ in range(tensor_count):
-                name, described = _tensor(cursor)
-                if name in tensors:
-                    raise UserError(f'{path.name}: tensor "{name[:80]}" occurs twice')
-                tensors[name] = described
-            remarks = _check_data(cursor, tensors, alignment)
+            return _part(file, os.fstat(file.fileno()).st_size, path.name)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _part(file: BinaryIO, size: int, where: str) -> _Part:
+    cursor = _Cursor(file, size, where)
+    _version(cursor)
+    tensor_count = cursor.count(24, MAX_TENSORS, "tensors")
+    metadata = _metadata(cursor, cursor.count(13, MAX_KEYS, "keys"))
+    alignment = metadata.get("general.alignment", 32)
+    if type(alignment) is not int or not 0 < alignment <= 2**20 or alignment & (alignment - 1):
+        raise UserError(f"{where}: an alignment of {str(alignment)[:40]} is impossible")
+    tensors: dict[str, _Described] = {}
+    cursor.kept = 0
+    for _ in range(tensor_count):
+        name, described = _tensor(cursor)
+        if name in tensors:
+            raise UserError(f'{where}: tensor "{name[:80]}" occurs twice')
+        tensors[name] = described
+    remarks = _check_data(cursor, tensors, alignment)
     return _Part({name: described.entry for name, described in tensors.items()}, metadata, cursor.size, remarks)
 
 
@@ -256,22 +260,34 @@ def read_gguf(path: Path) -> StoredWeights:
         UserError: unreadable or malformed.
     """
     paths, remark = _split_paths(path)
-    parts = [_read_part(part) for part in paths]
+    return _stored([_read_part(part) for part in paths], path.name, remark)
+
+
+def gguf_stream(file: BinaryIO, size: int, where: str) -> StoredWeights:
+    """Return what the header of one GGUF file of ``size`` bytes says.
+
+    Raises:
+        UserError: malformed.
+    """
+    return _stored([_part(file, size, where)], where, "")
+
+
+def _stored(parts: list[_Part], name: str, remark: str) -> StoredWeights:
     declared = parts[0].metadata.get("split.count", 1)
-    if not remark and len(paths) == 1 and isinstance(declared, int) and declared > 1:
+    if not remark and len(parts) == 1 and isinstance(declared, int) and declared > 1:
         remark = f"one of {declared} split files: only its own tensors are counted"
     tensors: dict[str, Entry] = {}
     for part in parts:
-        twice = next((name for name in part.tensors if name in tensors), None)
+        twice = next((tensor for tensor in part.tensors if tensor in tensors), None)
         if twice is not None:
-            raise UserError(f'{path.name}: tensor "{twice[:80]}" is in two of the split files')
+            raise UserError(f'{name}: tensor "{twice[:80]}" is in two of the split files')
         tensors |= part.tensors
     if not tensors:
-        raise UserError(f"{path.name} holds no tensors")
+        raise UserError(f"{name} holds no tensors")
     metadata = parts[0].metadata
     remarks = [note for part in parts for note in part.remarks] + ([remark] if remark else [])
     architecture, notes = architecture_of(metadata, tensors, whole=not remark)
     return stored_weights(
-        tensors, name=path.name, kind="gguf", file_bytes=sum(part.size for part in parts), metadata=metadata,
+        tensors, name=name, kind="gguf", file_bytes=sum(part.size for part in parts), metadata=metadata,
         remarks=(*remarks, *notes), architecture=architecture,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sizeup.errors import UserError
 from sizeup.estimate import Estimate, leaf, total
@@ -181,24 +181,31 @@ def parse_safetensors_header(raw: bytes, *, where: str, data_bytes: int) -> tupl
     return tensors, metadata
 
 
+def safetensors_stream(file: BinaryIO, size: int, where: str) -> tuple[dict[str, Entry], dict[str, str]]:
+    """Return (tensors, metadata) of a safetensors file of ``size`` bytes; only its header is read.
+
+    Raises:
+        UserError: whatever the format does not allow.
+    """
+    length = int.from_bytes(file.read(8), "little")
+    if size < 10:
+        raise UserError(f"{where} has {size} bytes, too few for a safetensors file")
+    if length > min(HEADER_LIMIT_BYTES, size - 8):
+        raise UserError(f"{where} is not a safetensors file: it announces a header of {length:,} bytes")
+    raw = file.read(length)
+    if not raw.startswith(b"{"):
+        raise UserError(f"{where} is not a safetensors file: its header is not JSON")
+    return parse_safetensors_header(raw, where=where, data_bytes=size - 8 - length)
+
+
 def read_safetensors_file(path: Path) -> tuple[dict[str, Entry], dict[str, str], int]:
     """Return (tensors, metadata, bytes of the file) of one safetensors file; only its header is read."""
-    where = path.name
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            length = int.from_bytes(file.read(8), "little")
-            if size < 10:
-                raise UserError(f"{where} has {size} bytes, too few for a safetensors file")
-            if length > min(HEADER_LIMIT_BYTES, size - 8):
-                raise UserError(f"{where} is not a safetensors file: it announces a header of {length:,} bytes")
-            raw = file.read(length)
+            return *safetensors_stream(file, size, path.name), size
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    if not raw.startswith(b"{"):
-        raise UserError(f"{where} is not a safetensors file: its header is not JSON")
-    tensors, metadata = parse_safetensors_header(raw, where=where, data_bytes=size - 8 - length)
-    return tensors, metadata, size
 
 
 def read_safetensors(path: Path) -> StoredWeights:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -40,6 +42,32 @@ class LoadedModel:
     source: str = ""
     trust: str = ""
     remarks: tuple[str, ...] = ()
+
+
+NO_HUB = "paste its config.json, or use the command line"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """What a SPEC may name: contents that are held in memory, files of this machine, the Hub."""
+
+    contents: Mapping[str, LoadedModel] = field(default_factory=dict)
+    paths: bool = True
+    hub: bool = True
+
+
+EVERYTHING = Reach()
+_REACH: ContextVar[Reach] = ContextVar("reach")
+
+
+@contextmanager
+def within(reach: Reach) -> Iterator[None]:
+    """Load SPECs within ``reach`` inside the block: a page must not name files of the machine that answers it."""
+    token = _REACH.set(reach)
+    try:
+        yield
+    finally:
+        _REACH.reset(token)
 
 
 class CatalogRecord(Protocol):
@@ -85,11 +113,15 @@ def load_spec(spec: str, *, find_model: Lookup | None = None) -> LoadedModel:
         raise UserError(f"{spec[:60]!r} does not name a model")
     if _BARE_SIZE.fullmatch(text):
         return LoadedModel(kind="size", name=text, bare_parameters=_positive(parse_count(text), text))
-    if os.path.exists(os.path.expanduser(text)):
+    if text in (reach := _REACH.get(EVERYTHING)).contents:
+        return reach.contents[text]
+    if reach.paths and os.path.exists(os.path.expanduser(text)):
         from pathlib import Path
 
         return load_path(Path(text).expanduser())
     if text.endswith(_SUFFIXES) or text.startswith(("./", "../", "/", "~")):
+        if not reach.paths:
+            raise UserError(f"{text} would be a file of the machine, which is not read here", hint=NO_HUB)
         raise UserError(f"there is no file {text}")
     return _named(text, find_model or _package_catalog())
 
@@ -114,6 +146,8 @@ def _named(text: str, find_model: Lookup) -> LoadedModel:
     except UserError as error:
         if not _HUB_ID.fullmatch(text) or "could be" in error.message:
             raise
+        if not _REACH.get(EVERYTHING).hub:
+            raise UserError(f"{text} is not in the catalog, and the Hub is not asked here", hint=NO_HUB) from None
         from sizeup.llm.hub import load_hub
 
         return load_hub(text)

@@ -218,6 +218,12 @@ def _envelope(model: Model) -> list[str]:
 
 
 def _remarks(card: Card) -> list[str]:
+    lines = [line for text in card_remarks(card) for line in remark(text)]
+    return ["", *lines] if lines else []
+
+
+def card_remarks(card: Card) -> list[str]:
+    """Return what the card rests on: how it was read, what was assumed, what is not verified."""
     model = card.model
     noted = (*model.provenance.remarks, *model.parameters_by_part.assumptions, *card_assumptions(card), *card.left_out)
     found = list(dict.fromkeys(noted))
@@ -231,9 +237,7 @@ def _remarks(card: Card) -> list[str]:
             f"fits means weights + cache within {USABLE_SHARE:.0%} of the card (vLLM's default share); "
             "engines take more or less: sizeup serve"
         )
-    found += _machine_remarks(card)
-    lines = [line for text in found for line in remark(text)]
-    return ["", *lines] if lines else []
+    return found + _machine_remarks(card)
 
 
 def _machine_remarks(card: Card) -> list[str]:

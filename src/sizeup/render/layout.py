@@ -5,43 +5,59 @@ Strings carry ANSI styles; ``click.echo`` strips them when the output is not a t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-
-import click
 
 WIDTH = 80
 UNVERIFIED = "?"
 """Marks a figure that rests on no source that was read."""
 
 
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+_BOLD, _DIM, _RED, _GREEN, _CYAN = 1, 2, 31, 32, 36
+
+
+def _styled(text: str, *codes: int) -> str:
+    return f"\x1b[{';'.join(map(str, codes))}m{text}\x1b[0m"
+
+
+def plain(text: str) -> str:
+    """Return ``text`` without its styles.
+
+    >>> plain(strong("fits"))
+    'fits'
+    """
+    return _STYLE.sub("", text)
+
+
 def strong(text: str) -> str:
     """Return text for a heading or a verdict."""
-    return click.style(text, bold=True)
+    return _styled(text, _BOLD)
 
 
 def dim(text: str) -> str:
     """Return text that may be skipped: remarks, sources, units."""
-    return click.style(text, dim=True)
+    return _styled(text, _DIM)
 
 
 def good(text: str) -> str:
     """Return text of a positive verdict."""
-    return click.style(text, fg="green", bold=True)
+    return _styled(text, _GREEN, _BOLD)
 
 
 def bad(text: str) -> str:
     """Return text of a negative verdict."""
-    return click.style(text, fg="red", bold=True)
+    return _styled(text, _RED, _BOLD)
 
 
 def number(text: str) -> str:
     """Return a figure that the eye should find first."""
-    return click.style(text, fg="cyan", bold=True)
+    return _styled(text, _CYAN, _BOLD)
 
 
 def visible(text: str) -> int:
     """Return the width of ``text`` on the screen, styles left out."""
-    return len(click.unstyle(text))
+    return len(plain(text))
 
 
 def pad(text: str, width: int, align: str = "<") -> str:
