@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sizeup.machine import parse_machine
 from sizeup.sizing import model
-from sizeup.training.answer import base_plan
+from sizeup.training.base import base_plan
 from sizeup.training.inverse import fewest_gpus, largest_micro_batch, largest_sequence, offers, pareto
 from sizeup.training.search import search
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,11 +12,14 @@ from sizeup.errors import UserError
 from sizeup.fitted.training_memory import shipped_coefficients
 from sizeup.machine import parse_machine
 from sizeup.physics.training_memory import training_memory
+from sizeup.plan.schedules import schedule as offered_by
 from sizeup.plan.training import Layout, TrainingPlan
+from sizeup.plan.validity import is_valid
 from sizeup.sizing import model
-from sizeup.training.answer import base_plan
+from sizeup.training.base import base_plan
 from sizeup.training.best import train
-from sizeup.training.search import divisors, safe_bytes, search
+from sizeup.training.search import safe_bytes, search
+from sizeup.training.space import divisors
 from sizeup.training.step import step_time
 
 SMALL = model("llama-3.2-1b").architecture
@@ -23,35 +27,35 @@ CLUSTER = parse_machine("8xa100")
 BASE = TrainingPlan(framework="megatron", sequence_length=2048, global_batch=32, layout=Layout(sequence_parallel=True))
 
 
-def brute_force() -> list[tuple[float, TrainingPlan]]:
-    """Every valid plan of 8 cards, one by one, through the functions of single plans."""
+def brute_force(base: TrainingPlan, axes: Any, ways: Any) -> list[tuple[float, TrainingPlan]]:
+    """Every valid plan of 8 cards that fits, one by one, through the functions of single plans."""
     found = []
-    for tp, pp, cp in itertools.product((1, 2, 4, 8), repeat=3):
-        if 8 % (tp * pp * cp) or len(SMALL.layers) % pp or 2048 % (2 * cp):
+    for tp, pp, cp, (vpp, sharding, recompute) in itertools.product(*axes, itertools.product(*ways)):
+        if 8 % (tp * pp * cp):
             continue
         dp = 8 // (tp * pp * cp)
-        chunks = [v for v in range(1, 17) if (len(SMALL.layers) // pp) % v == 0] if pp > 1 else [1]
-        for vpp, sharding, recompute in itertools.product(chunks, ("none", "zero1"), ("none", "selective", "full")):
-            if sharding == "zero1" and dp * cp == 1:
+        for size in divisors(base.global_batch):
+            layout = Layout(tp=tp, pp=pp, vpp=vpp, cp=cp, dp=dp, etp=tp, sharding=sharding, sequence_parallel=tp > 1)
+            plan = replace(base, layout=layout, micro_batch=size, recompute=recompute)
+            if not is_valid(SMALL, plan, gpus=8) or (sharding != "none" and dp * cp == 1):
                 continue
-            for size in divisors(32 // dp):
-                if vpp > 1 and (32 // (dp * size)) % pp:
-                    continue
-                layout = Layout(
-                    tp=tp, pp=pp, vpp=vpp, cp=cp, dp=dp, etp=tp, sharding=sharding, sequence_parallel=tp > 1
-                )  # type: ignore[arg-type]
-                plan = replace(BASE, layout=layout, micro_batch=size, recompute=recompute)
-                memory = training_memory(SMALL, plan, CLUSTER.gpu, coefficients=shipped_coefficients()).device.value
-                if memory <= safe_bytes(CLUSTER):
-                    found.append((step_time(SMALL, plan, CLUSTER).value, plan))
+            memory = training_memory(SMALL, plan, CLUSTER.gpu, coefficients=shipped_coefficients()).device.value
+            if memory <= safe_bytes(CLUSTER):
+                found.append((step_time(SMALL, plan, CLUSTER).value, plan))
     return found
 
 
-def test_search_equals_brute_force() -> None:
+@pytest.mark.parametrize("schedule", ["1f1b", "zb-h1"])
+@pytest.mark.parametrize("framework", ["megatron", "hf-deepspeed"])
+def test_search_equals_brute_force(framework: str, schedule: str) -> None:
     """Same best plan, same number of plans that fit."""
-    one_by_one = brute_force()
+    base = replace(BASE, framework=framework, schedule=schedule)
+    offered = offered_by(framework)
+    axes = [(1, 2, 4, 8) if axis in offered.axes else (1,) for axis in ("tp", "pp", "cp")]
+    chunks = range(1, 19) if "vpp" in offered.axes else (1,)
+    one_by_one = brute_force(base, axes, (chunks, offered.shardings, offered.recomputes))
     best = min(one_by_one, key=lambda item: item[0])
-    found = search(SMALL, BASE, CLUSTER)
+    found = search(SMALL, base, CLUSTER)
     assert found.fitting == len(one_by_one)
     assert found.best[0].step_seconds == pytest.approx(best[0])
     assert step_time(SMALL, found.best[0].plan, CLUSTER).value == pytest.approx(best[0])
@@ -65,7 +69,7 @@ def test_fixed_axes_stay_fixed() -> None:
 
 
 def test_impossible_layout_is_an_error() -> None:
-    with pytest.raises(UserError, match="no valid plan"):
+    with pytest.raises(UserError, match="32 attention heads do not divide by tp 3"):
         search(SMALL, BASE, CLUSTER, fixed={"tp": 3})
 
 

@@ -118,3 +118,27 @@ def take(before: tuple[float, ...], index: Column) -> Column:
     import numpy as np
 
     return np.asarray(before)[index.astype(int)]
+
+
+def distinct_rows(*columns: Column) -> tuple[list[tuple[int, ...]], Column]:
+    """Return the different rows of columns of small whole numbers, and which one each row is."""
+    import numpy as np
+
+    rows = np.broadcast_arrays(*columns)
+    key = np.zeros(rows[0].shape, dtype=np.int64)
+    for column in rows:
+        # numbers by their place among those that occur, so that keys stay small
+        values, places = _places(column.astype(np.int64))
+        key = key * len(values) + places
+    _, which = _places(key)
+    first = np.zeros(int(which.max()) + 1, dtype=np.int64)
+    first[which[::-1]] = np.arange(len(which))[::-1]
+    return list(zip(*(column[first].astype(int).tolist() for column in rows), strict=True)), which
+
+
+def _places(column: Column) -> tuple[Column, Column]:
+    import numpy as np
+
+    occurs = np.zeros(int(column.max()) + 1, dtype=bool)
+    occurs[column] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[column]

@@ -92,6 +92,7 @@ class TrainingFacts:
     expert_before: tuple[float, ...]
     adapter_before: tuple[float, ...]
     kept_before: tuple[tuple[float, ...], ...]
+    offloaded: Shares
     compute_bytes: float
     resident_bytes: float
     master_bytes: float
@@ -111,6 +112,7 @@ class TrainingFacts:
     head_bytes: float
     eight_bit_copies: float
     quantized: bool
+    merged_copies: float
 
 
 def training_facts(architecture: Architecture, plan: TrainingPlan) -> TrainingFacts:
@@ -144,9 +146,12 @@ def training_facts(architecture: Architecture, plan: TrainingPlan) -> TrainingFa
         expert_before=_before([f.weights.expert for f in in_order]),
         adapter_before=_before(_adapter_weights(in_order, plan.adapter)),
         kept_before=tuple(_before([shares.values()[k] for shares in kept]) for k in range(len(Shares().values()))),
+        offloaded=sum((f.kept for f in in_order[: plan.cpu_offload_layers]), Shares()),
         recomputes=plan.recompute != "none" or bool(plan.recompute_layers),
         trains_all=plan.adapter is None,
         quantized=plan.adapter is not None and plan.adapter.base_quant is not None,
+        # DoRA takes the norm of weight + adapter: their sum, and the adapter's product before it
+        merged_copies=2.0 if plan.adapter is not None and plan.adapter.dora else 0.0,
         **_recipe_bytes(in_order, plan, used, updates, embedding + head),
     )
 
@@ -193,6 +198,8 @@ def _weights(tensors: tuple[Tensor, ...]) -> Weights:
 
 def _layer_facts(layer: Layer, architecture: Architecture, plan: TrainingPlan, used: Framework) -> LayerFacts:
     tensors = _tensors(layer, architecture, used)
+    for name in [name for name in tensors if name.startswith("expert_")]:
+        tensors[name] = tensors[name] * plan.expert_load
     kept_by = functools.partial(
         used.kept,
         attention=plan.attention,
@@ -200,7 +207,10 @@ def _layer_facts(layer: Layer, architecture: Architecture, plan: TrainingPlan, u
         eight_bit=plan.precision.compute_dtype in EIGHT_BIT,
     )
     whole = _scaled(kept_by(selective=False), plan, used)
-    chosen = _scaled(kept_by(selective=True), plan, used) if plan.recompute == "selective" else dict(whole)
+    chosen = dict(whole)
+    if plan.recompute in ("selective", "per-op"):
+        per_op = plan.recompute == "per-op"
+        chosen = _scaled(kept_by(selective=not per_op, per_op=per_op), plan, used)
     if architecture.model_type in used.composed_activations:
         for kept in (whole, chosen):
             kept["gate_up"] = kept.get("gate_up", 0) + (used.composed_bytes if kept.get("gate_up") else 0)
@@ -261,13 +271,13 @@ def adapter_targets(targets: str) -> frozenset[str]:
 
 
 def _adapter_of(tensor: Tensor, adapter: Adapter | None) -> float:
-    """Return the adapter weights of one linear layer: rank x (inputs + outputs).
+    """Return the adapter weights of one linear layer: rank x (inputs + outputs), and DoRA's magnitude of each output.
 
-    Source: [lora] section 4.1
+    Source: [lora] section 4.1, [dora] section 4
     """
     if adapter is None or tensor.use not in adapter_targets(adapter.targets) or tensor.part == "experts":
         return 0.0
-    return float(adapter.rank * (tensor.shape[-1] + tensor.shape[-2]))
+    return float(adapter.rank * (tensor.shape[-1] + tensor.shape[-2]) + adapter.dora * tensor.shape[-2])
 
 
 def _adapter_weights(in_order: list[LayerFacts], adapter: Adapter | None) -> list[float]:
@@ -299,7 +309,9 @@ def _adapter_shares(layer: Layer, plan: TrainingPlan, used: Framework) -> Shares
         _targeted(t, targets) for t in hit if t.use == "qkv"
     )
     kept = value_bytes * (sum(inputs) + adapter.rank * len(hit)) + used.adapter_mask_bytes * sum(inputs)
-    return Shares(sequence=kept + used.adapter_output_bytes * outputs)
+    # DoRA's magnitudes multiply the outputs of the frozen product and of the adapter, which both stay
+    scaled = 2 * _compute_bytes(plan) * adapter.dora
+    return Shares(sequence=kept + (used.adapter_output_bytes + scaled) * outputs)
 
 
 def _targeted(tensor: Tensor, targets: frozenset[str]) -> float:

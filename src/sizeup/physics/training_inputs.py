@@ -21,6 +21,10 @@ class StepPlan:
             second product, or the whole forward pass.
         frozen: True where linear layers get no weight gradients (adapters); ``adapter_rank`` then adds products.
         dequantized: True where frozen weights are expanded before each use.
+        merged: True where each forward pass sums frozen weights and adapters to take the norm (DoRA).
+        attended: tokens that attend to each other where samples are packed; None is the sequence.
+        expert_load: what the busiest expert rank works on, over the mean.
+        depth_share, bubble_input_gradients, bubble_weight_gradients: see ``plan/pipelines.toml``.
     """
 
     tp: Column = 1
@@ -49,7 +53,13 @@ class StepPlan:
     adapter_rank: int = 0
     trained_share: float = 1.0
     dequantized: bool = False
+    merged: bool = False
     cp_all_to_all: bool = False
+    attended: Column | None = None
+    expert_load: float = 1.0
+    depth_share: float = 1.0
+    bubble_input_gradients: float = 0.0
+    bubble_weight_gradients: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from sizeup.physics.meters import (
 from sizeup.physics.numeric import Column, maximum, where
 from sizeup.physics.training_facts import TrainingFacts, training_facts
 from sizeup.physics.training_ranks import IDLE, Columns, Moment, allocated, moments
+from sizeup.plan.pipelines import pipeline
 from sizeup.plan.training import TrainingPlan
 
 ZERO_STAGES = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3, "fsdp": 3, "hsdp": 3}
@@ -80,6 +81,7 @@ def columns_of(plan: TrainingPlan) -> Columns:
         sequence_parallel=int(layout.sequence_parallel),
         offload_optimizer=int(plan.offload_optimizer),
         offload_parameters=int(plan.offload_parameters),
+        pipeline=pipeline(plan.schedule),
     )
 
 

@@ -125,8 +125,8 @@ def traffic(work: StepWork, tokens: Column, plan: StepPlan, hardware: Hardware) 
     exchange = Traffic()
     for group in work.experts:
         one_way = dispatch_traffic(
-            token_bytes=2 * tokens * group.hidden / share, top_k=group.top_k, ranks=plan.ep, stride=1,
-            hardware=hardware,
+            token_bytes=2 * tokens * group.hidden / share * plan.expert_load, top_k=group.top_k, ranks=plan.ep,
+            stride=1, hardware=hardware,
         )  # fmt: skip
         exchange = exchange + one_way.times(2 * group.count)
     stride = plan.tp * plan.cp * plan.dp

@@ -42,6 +42,7 @@ def attention_times(work: StepWork, plan: StepPlan, hardware: Hardware) -> tuple
     """
     forward: Column = 0.0
     backward: Column = 0.0
+    attended = plan.sequence if plan.attended is None else plan.attended
     for mixing in work.mixings:
         mixer, count = mixing.mixer, mixing.count
         if mixer.kind == "convolution" or not mixer.heads:
@@ -54,8 +55,8 @@ def attention_times(work: StepWork, plan: StepPlan, hardware: Hardware) -> tuple
         heads = maximum(1, mixer.heads / plan.tp)
         kv_heads = maximum(1, (mixer.kv_heads or mixer.heads) / plan.tp)
         seconds = prefill_attention_seconds(
-            batch=plan.micro_batch, sequence=plan.sequence, heads=heads, kv_heads=kv_heads, key_dim=mixer.key_dim,
-            value_dim=mixer.value_dim, peak=hardware.wide_peak, bandwidth=hardware.bandwidth,
+            batch=plan.micro_batch * plan.sequence / attended, sequence=attended, heads=heads, kv_heads=kv_heads,
+            key_dim=mixer.key_dim, value_dim=mixer.value_dim, peak=hardware.wide_peak, bandwidth=hardware.bandwidth,
             curve=hardware.attention, window=window, causal=mixer.causal,
         )  # fmt: skip
         # a ring over context ranks runs one kernel for each half of each neighbour's keys
@@ -112,7 +113,7 @@ def expert_times(work: StepWork, tokens: Column, plan: StepPlan, hardware: Hardw
     forward: Column = 0.0
     for group in work.experts:
         local = group.experts / plan.ep
-        rows = tokens * plan.ep * plan.etp / plan.tp * group.top_k / group.experts
+        rows = tokens * plan.ep * plan.etp / plan.tp * group.top_k / group.experts * plan.expert_load
         inner = group.intermediate / plan.etp
         wide = grouped_seconds(rows, (group.matrices - 1) * inner, group.hidden, local, plan, hardware)
         down = grouped_seconds(rows, group.hidden, inner, local, plan, hardware)

@@ -6,12 +6,13 @@ A moment is a mapping from part to bytes. The peak of a rank is the largest mome
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from sizeup.physics.activations import Split, amount_on_rank
-from sizeup.physics.numeric import Column, ceil_div, is_column, maximum, minimum, take, where
+from sizeup.physics.numeric import Column, ceil_div, distinct_rows, is_column, maximum, minimum, take, where
 from sizeup.physics.training_facts import TrainingFacts
+from sizeup.plan.pipelines import Pipeline
 
 Moment: TypeAlias = dict[str, Column]
 """Bytes by part at one moment."""
@@ -22,10 +23,11 @@ IDLE = "idle blocks"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Layouts and batches; every field a number or a column.
+    """Layouts and batches; every field but ``pipeline`` a number or a column.
 
     ``zero`` is the stage: 0 none, 1 optimizer, 2 and gradients, 3 and weights (FSDP, HSDP). ``shard`` is over how many
-    ranks; ``sequence_parallel`` 0 or 1. ``micro_batches`` is per optimizer step and rank.
+    ranks; ``sequence_parallel`` 0 or 1. ``micro_batches`` is per optimizer step and rank. ``pipeline`` is
+    the schedule of all of them, None is 1F1B.
     """
 
     sequence_length: Column
@@ -43,6 +45,7 @@ class Columns:
     sequence_parallel: Column = 0
     offload_optimizer: Column = 0
     offload_parameters: Column = 0
+    pipeline: Pipeline | None = None
 
     @property
     def split(self) -> Split:
@@ -93,42 +96,46 @@ def first_layer(stage: Column, *, layers: int, stages: Column) -> Column:
     return where((layers % stages != 0) & (slots % stages == 0), with_slots, ceil_div(stage * layers, stages))
 
 
-Spans: TypeAlias = tuple[tuple[Column, Column, Column], ...]
-"""First layer, layer after the last, and 1 or 0 for whether the rank has it: one for each chunk of a pipeline rank."""
+Spans: TypeAlias = tuple[tuple[int, int], ...]
+"""First layer and layer after the last of each chunk of a pipeline rank."""
 
 
-def layer_spans(*, stage: Column, columns: Columns, layers: int) -> Spans:
+@dataclass(frozen=True, slots=True)
+class SpanColumn:
+    """The spans of many ranks: each different one once, and which of them every row has."""
+
+    different: tuple[Spans, ...]
+    which: Column
+
+
+def layer_spans(*, stage: Column, columns: Columns, layers: int) -> Spans | SpanColumn:
     """Return which layers a pipeline rank holds, chunk by chunk.
 
     Source: [narayanan2021] section 2.2
     """
-    if is_column(stage, columns.pp, columns.vpp):
-        return _spans(stage, columns.pp, columns.vpp, layers)
-    return _remembered_spans(int(stage), int(columns.pp), int(columns.vpp), layers)
+    if not is_column(stage, columns.pp, columns.vpp):
+        return _spans(int(stage), int(columns.pp), int(columns.vpp), layers)
+    rows, which = distinct_rows(stage, columns.pp, columns.vpp)
+    return SpanColumn(tuple(_spans(*row, layers) for row in rows), which)
 
 
-def _spans(stage: Column, pp: Column, vpp: Column, layers: int) -> Spans:
-    stages, found = pp * vpp, []
-    for chunk in range(int(vpp.max()) if is_column(vpp) else vpp):
-        virtual = minimum(chunk * pp + stage, stages - 1)
-        low = first_layer(virtual, layers=layers, stages=stages)
-        high = first_layer(virtual + 1, layers=layers, stages=stages)
-        found.append((low, high, where(chunk < vpp, 1, 0)))
+@functools.lru_cache(maxsize=8192)
+def _spans(stage: int, pp: int, vpp: int, layers: int) -> Spans:
+    found, stages = [], pp * vpp
+    for chunk in range(vpp):
+        virtual = chunk * pp + stage
+        low, high = (int(first_layer(place, layers=layers, stages=stages)) for place in (virtual, virtual + 1))
+        found.append((low, high))
     return tuple(found)
 
 
-_remembered_spans = functools.lru_cache(maxsize=4096)(_spans)
-"""The same for numbers: a search asks for the same few again and again."""
-
-
-def of_spans(before: tuple[float, ...], spans: Spans) -> Column:
+def of_spans(before: tuple[float, ...], spans: Spans | SpanColumn) -> Column:
     """Return the sum over the layers of ``spans``."""
-    total: Column = 0
     if before[-1] == 0:
-        return total
-    for low, high, held in spans:
-        total = total + (take(before, high) - take(before, low)) * held
-    return total
+        return 0
+    if isinstance(spans, SpanColumn):
+        return take(tuple(of_spans(before, each) for each in spans.different), spans.which)
+    return sum(before[high] - before[low] for low, high in spans)
 
 
 def in_flight(*, stage: Column, columns: Columns) -> Column:
@@ -140,15 +147,32 @@ def in_flight(*, stage: Column, columns: Columns) -> Column:
     >>> in_flight(stage=0, columns=Columns(sequence_length=1, micro_batch=1, micro_batches=64, pp=8))
     8.0
 
-    Source: [narayanan2021] section 2.2, [korthikanti2022] section 4.2.3
+    Zero-bubble schedules bound it by a count of stages, on every rank.
+
+    Source: [narayanan2021] section 2.2, [korthikanti2022] section 4.2.3, [zero_bubble] Table 2
     """
+    bounded = columns.pipeline
+    if bounded and bounded.held_stages:
+        most = where(columns.pp > 1, columns.pp * bounded.held_stages + bounded.held_more, 1)
+        return minimum(most, columns.micro_batches)
     deep = (columns.pp - stage - 1) * 2 + (columns.vpp - 1) * columns.pp + 1
     chunks = where(columns.vpp > 1, deep, columns.pp - stage)
     return minimum(chunks, columns.micro_batches * columns.vpp) / columns.vpp
 
 
-def held_weights(facts: TrainingFacts, *, stage: Column, columns: Columns, spans: Spans | None = None) -> Held:
-    """Return the weights of a pipeline rank; a tied table lives on the first and on the last stage."""
+def held_weights(
+    facts: TrainingFacts, *, stage: Column, columns: Columns, spans: Spans | SpanColumn | None = None
+) -> Held:
+    """Return the weights of a pipeline rank; a tied table lives on the first and on the last stage.
+
+    Where a rank holds two stages (DualPipe), the other one is its mirror image.
+    """
+    if columns.pipeline and columns.pipeline.weight_copies > 1:
+        single = replace(columns, pipeline=None)
+        here = held_weights(facts, stage=stage, columns=single, spans=spans)
+        there = held_weights(facts, stage=columns.pp - 1 - stage, columns=single)
+        several = where(columns.pp > 1, 1, 0)
+        return Held(dense=here.dense + several * there.dense, expert=here.expert + several * there.expert)
     first, last = stage == 0, stage == columns.pp - 1
     tied_copy = facts.embedding if facts.tied else 0
     tables = where(first, facts.embedding, 0) + where(last, facts.head + where(first, 0, tied_copy), 0)
@@ -171,12 +195,13 @@ def _states(facts: TrainingFacts, held: Held, columns: Columns) -> Moment:
     weights = where(zero >= 3, own, held.total) * facts.resident_bytes
     updated = where(zero >= 1, own, held.total)
     on_gpu = 1 - columns.offload_optimizer
+    unpaged = 0 if facts.optimizer.paged else on_gpu
     return {
         "weights": weights * where(columns.offload_parameters == 1, where(zero >= 3, 0, 1), 1),
         "quantized weight copies": held.total * facts.eight_bit_copies,
         "autocast copies": _autocast_copies(facts, held, columns),
         "master weights": updated * facts.master_bytes * on_gpu,
-        "optimizer states": updated * facts.state_bytes * on_gpu,
+        "optimizer states": updated * facts.state_bytes * unpaged,
     }
 
 
@@ -198,7 +223,7 @@ def _adapter_states(facts: TrainingFacts, held: Held, columns: Columns) -> Momen
     return {
         "weights": layers / shard,
         "adapters": adapters * facts.adapter_bytes,
-        "optimizer states": adapters * facts.state_bytes,
+        "optimizer states": adapters * facts.state_bytes * (not facts.optimizer.paged),
     }
 
 
@@ -206,7 +231,9 @@ def _gradients(facts: TrainingFacts, held: Held, columns: Columns) -> Column:
     """Return the gradients of a whole step."""
     if not facts.trains_all:
         return facts.adapter_before[-1] / columns.pp * facts.adapter_gradient_bytes
-    return where(columns.zero >= 2, held.sharded(columns), held.total) * facts.gradient_bytes
+    # an optimizer on the host takes each sharded gradient as soon as it is reduced
+    sharded = held.sharded(columns) * (1 - columns.offload_optimizer)
+    return where(columns.zero >= 2, sharded, held.total) * facts.gradient_bytes
 
 
 def _early_gradients(facts: TrainingFacts, gradients: Column, columns: Columns) -> Column:
@@ -262,7 +289,7 @@ def _bucket(facts: TrainingFacts, held: Held, columns: Columns) -> Column:
     return minimum(maximum(elements, facts.embedding / columns.tp), held.total) * full_precision
 
 
-def _kept(facts: TrainingFacts, *, stage: Column, columns: Columns, spans: Spans) -> Column:
+def _kept(facts: TrainingFacts, *, stage: Column, columns: Columns, spans: Spans | SpanColumn) -> Column:
     """Return the activations of all micro-batches in flight."""
     amounts = [of_spans(before, spans) for before in facts.kept_before]
     one = amount_on_rank(*amounts, split=columns.split)
@@ -280,7 +307,8 @@ def _stage_outputs(facts: TrainingFacts, *, stage: Column, columns: Columns) -> 
 def _working(facts: TrainingFacts, columns: Columns) -> Moment:
     """Return what the widest layer needs on its way back: its activations made again, gradients, plain weights."""
     split = columns.split
-    plain = max(f.widest_linear for f in facts.distinct) * facts.compute_bytes if facts.quantized else 0
+    copies = facts.quantized + facts.merged_copies
+    plain = max(f.widest_linear for f in facts.distinct) * facts.compute_bytes * copies
     return {
         "recomputed layer": maximum(*[f.whole.on_rank(split) for f in facts.distinct]) if facts.recomputes else 0,
         "working gradients": maximum(*[f.backward.on_rank(split) for f in facts.distinct]),
@@ -370,14 +398,15 @@ def _temporaries(facts: TrainingFacts, held: Held, columns: Columns) -> Column:
     if not facts.trains_all:
         return facts.adapter_before[-1] / columns.pp * facts.temporary_bytes
     updated = where(columns.zero >= 1, held.sharded(columns), held.total)
-    return updated * (facts.temporary_bytes + facts.step_gradient_bytes)
+    return updated * (facts.temporary_bytes + facts.step_gradient_bytes) * (1 - columns.offload_optimizer)
 
 
 def _flat_gradients(facts: TrainingFacts, held: Held, columns: Columns) -> Column:
     """Return the flat fp32 gradients that only the optimizer step has: one block too large to be made of others."""
     if not facts.trains_all:
         return 0
-    return where(columns.zero >= 1, held.sharded(columns), held.total) * facts.step_gradient_bytes
+    updated = where(columns.zero >= 1, held.sharded(columns), held.total)
+    return updated * facts.step_gradient_bytes * (1 - columns.offload_optimizer)
 
 
 def allocated(moment: Moment) -> Column:

@@ -73,6 +73,10 @@ def raw_times(work: StepWork, plan: StepPlan, hardware: Hardware) -> RawTimes:
     if plan.adapter_rank:
         extra = adapter_seconds(work, tokens, plan, hardware)
         products_forward, products_backward = products_forward + extra, products_backward + 2 * extra
+    if plan.merged:
+        # the adapter's product written and read, weight read, sum written and read, at 2 bytes
+        ten = 10
+        products_forward = products_forward + ten * work.dense_parameters / plan.tp / hardware.bandwidth
     attend = eager_attention_times if plan.eager_attention else attention_times
     attention_forward, attention_backward = attend(work, plan, hardware)
     experts_forward, experts_backward = expert_times(work, tokens, plan, hardware)
@@ -118,6 +122,7 @@ class StepParts:
     bubble: Column
     optimizer: Column
     stragglers: Column
+    offload: Column = 0.0
 
     def seconds(self) -> Column:
         """Return the whole step [s]."""
@@ -199,7 +204,7 @@ def step_parts(
     data, beside = _exposed_data(raw, plan, traits, c, slow * plan.micro_batches, slow, work.layers)
     head = once.head_matmul + once.head_memory
     mean = slow - head + head / plan.pp
-    bubble = (plan.pp - 1) / plan.vpp * mean
+    bubble = _bubble(mean, once, plan, depth)
     n = plan.micro_batches
     parts = {
         "matmul": n * matmul, "attention": n * attention, "memory_bound": n * memory, "recompute": n * recompute,
@@ -213,6 +218,19 @@ def step_parts(
     two = 2
     doublings = logarithm(plan.tp * plan.pp * plan.cp * plan.dp * 1.0) / logarithm(two)
     return StepParts(**parts, stragglers=c.straggle * doublings * whole)
+
+
+def _bubble(mean: Column, once: _Once, plan: StepPlan, depth: Column) -> Column:
+    """Return the seconds that a rank waits for others: (p - 1) / v micro-batches, less where work fills the gap.
+
+    Weight gradients are a third of the products; of attention five sevenths are backward, of small kernels two thirds.
+
+    Source: [narayanan2021] section 2.2, [zero_bubble] Table 2, [deepseek_v3] Table 2
+    """
+    weights = 0.0 if plan.frozen else (depth * once.matmul + once.head_matmul / plan.pp) / 3
+    inputs = depth * (once.matmul / 3 + once.attention * 5 / 7 + once.memory * 2 / 3)
+    waits = mean + plan.bubble_input_gradients * inputs - plan.bubble_weight_gradients * weights
+    return maximum(0.0, plan.pp * plan.depth_share - 1) / plan.vpp * maximum(0.0, waits)
 
 
 def _exposed_data(

@@ -15,7 +15,7 @@ from sizeup.errors import UserError, nearest_names
 from sizeup.files import read_text
 
 FRAMEWORKS_FILE = "plan/frameworks.toml"
-_TABLES = ("kept", "eager", "fp8", "compiled", "selective", "compiled_selective")
+_TABLES = ("kept", "eager", "fp8", "compiled", "selective", "compiled_selective", "per_op")
 _MERGED = (*_TABLES, "assumes")
 
 
@@ -88,9 +88,14 @@ class Framework:
     assumes: Mapping[str, str] = field(default_factory=dict, hash=False)
     tables: Mapping[str, Mapping[str, float]] = field(default_factory=dict, hash=False)
 
-    def kept(self, *, attention: str, compiled: bool, eight_bit: bool, selective: bool) -> dict[str, float]:
+    def kept(
+        self, *, attention: str, compiled: bool, eight_bit: bool, selective: bool, per_op: bool = False
+    ) -> dict[str, float]:
         """Return the bytes per element of every tensor kept for the backward pass."""
+        # where selective recomputation already chooses single operations, both are the same
+        selective = selective or (per_op and "per_op" not in self.tables)
         chosen = {"eager": attention == "eager", "compiled": compiled, "fp8": eight_bit, "selective": selective}
+        chosen["per_op"] = per_op
         chosen["compiled_selective"] = compiled and selective
         found = dict(self.tables["kept"])
         for table, applies in chosen.items():

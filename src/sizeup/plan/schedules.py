@@ -26,6 +26,7 @@ class Schedule:
     axes: tuple[str, ...]
     shardings: tuple[str, ...]
     sources: tuple[str, ...]
+    recomputes: tuple[str, ...] = ("none", "selective", "full")
     known: bool = True
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 Method = Literal["pretrain", "full", "lora", "qlora"]
 Sharding = Literal["none", "zero1", "zero2", "zero3", "fsdp", "hsdp"]
-Recompute = Literal["none", "selective", "full"]
+Recompute = Literal["none", "selective", "per-op", "full"]
 Attention = Literal["flash", "sdpa", "eager"]
 Loss = Literal["plain", "fused", "chunked"]
 Dtype = Literal["fp32", "fp16", "bf16", "fp8", "mxfp8", "nvfp4"]
@@ -70,17 +70,23 @@ class Precision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """LoRA: rank, which matrices, and the storage format of the frozen base (None: the compute dtype)."""
+    """LoRA: rank, which matrices, storage format of the frozen base (None: the compute dtype), DoRA's magnitudes."""
 
     rank: int = 16
     targets: str = "all-linear"
     base_quant: Literal["nf4", "nf4-dq", "gptq-int4", "int8"] | None = None
+    dora: bool = False
     trainable_parameters: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:
-    """One way to train a model on a cluster."""
+    """One way to train a model on a cluster.
+
+    ``schedule`` is a pipeline's (:mod:`sizeup.plan.pipelines`). ``cpu_offload_layers`` keep their activations on the
+    host. ``mean_length`` is tokens of a sample: packed into full sequences, or padded to them. ``expert_load`` is what
+    the busiest expert rank works on, over the mean: the capacity factor, or the imbalance of dropless experts.
+    """
 
     method: Method = "pretrain"
     framework: str = "generic"
@@ -102,9 +108,27 @@ class TrainingPlan:
     offload_parameters: bool = False
     cp_comm: str = ""
     async_tp: bool = False
+    schedule: str = "1f1b"
+    packing: bool = False
+    mean_length: int | None = None
+    expert_load: float = 1.0
     assumptions: tuple[str, ...] = ()
 
     @property
     def micro_batches(self) -> int:
         """Micro-batches that one rank runs for each optimizer step."""
         return max(1, self.global_batch // (self.micro_batch * self.layout.dp))
+
+    @property
+    def filled(self) -> float:
+        """Share of the positions that hold tokens: all where samples are packed or as long as a sequence."""
+        if self.packing or self.mean_length is None:
+            return 1.0
+        return min(1.0, self.mean_length / self.sequence_length)
+
+    @property
+    def attended(self) -> int:
+        """Tokens that attend to each other: a packed sample, else the sequence."""
+        if self.packing and self.mean_length:
+            return min(self.mean_length, self.sequence_length)
+        return self.sequence_length

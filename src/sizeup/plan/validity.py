@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sizeup.llm.architecture import Architecture
+from sizeup.plan.pipelines import pipeline
 from sizeup.plan.training import TrainingPlan
 
 
@@ -58,6 +59,11 @@ def _pipeline(architecture: Architecture, plan: TrainingPlan) -> Iterator[str]:
     stages = layout.pp * layout.vpp
     if layout.pp > layers:
         yield f"{layers} layers cannot fill pp {layout.pp} stages"
+    pipe = pipeline(plan.schedule)
+    if layout.vpp > 1 and not pipe.interleaves:
+        yield f"{pipe.name} has no chunks, and vpp is {layout.vpp}"
+    if layout.pp > 1 and layout.pp % 2 and pipe.depth_share != 1:
+        yield f"{pipe.name} needs an even number of stages, and pp is {layout.pp}"
     if layout.vpp > 1 and layout.pp == 1:
         yield f"vpp {layout.vpp} needs a pipeline, and pp is 1"
     # the embedding and the head may each take the place of a layer

@@ -14,6 +14,7 @@ DEFINITIONS = {
     "dense peak of the compute dtype)",
     "hfu": "as mfu, with recomputed FLOP counted",
     "tokens_per_second_per_gpu": "global batch x sequence length / step / GPUs",
+    "useful_tokens_per_second_per_gpu": "tokens_per_second_per_gpu without padding",
     "device_bytes": "what nvidia-smi shows: the allocator's pool, CUDA context, communication buffers",
     "reserved_bytes": "the caching allocator's pool, fragmentation included",
     "allocated_bytes": "live tensors at the worst moment of the worst rank",
@@ -57,10 +58,12 @@ def answer_dict(answer: TrainingAnswer) -> dict[str, Any]:
         "step": answer.step.to_dict(),
         "tokens_per_second_per_gpu": rate.value,
         "tokens_per_second_per_gpu_band": _band(rate.band),
+        "useful_tokens_per_second_per_gpu": answer.useful_tokens_per_second_per_gpu,
         "mfu": answer.mfu,
         "hfu": answer.hfu,
         "ideal_step_seconds": answer.ideal_seconds,
         "binds": answer.binds,
+        "host": _host(answer),
         "total": _totals(answer.totals) if answer.totals else None,
         "plan": plan_dict(answer.plan),
         "alternatives": [_alternative(item) for item in answer.alternatives],
@@ -82,6 +85,12 @@ def _backwards(answer: TrainingAnswer) -> dict[str, Any]:
             {"gpus": o.gpus, "days": o.days, "usd": o.usd, "plan": plan_dict(o.answer.plan)} for o in answer.offers
         ]
     return data
+
+
+def _host(answer: TrainingAnswer) -> dict[str, Any] | None:
+    if answer.host is None:
+        return None
+    return {"node_bytes": answer.host.value, "capacity_bytes": answer.host_capacity, "tree": answer.host.to_dict()}
 
 
 def _meter(name: str, estimate: Estimate) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sizeup.estimate import Band, Estimate
@@ -18,6 +18,8 @@ SMALLEST_SHARE = 0.005
 def answer_lines(answer: TrainingAnswer, values: Mapping[str, Any]) -> list[str]:
     """Return the lines of the answer."""
     lines = [*_verdict(answer), "", *_plan(answer), "", *_memory(answer), "", *_time(answer)]
+    if answer.host:
+        lines += ["", *_host(answer, answer.host)]
     if answer.totals:
         lines += ["", *_totals(answer.totals)]
     if answer.alternatives:
@@ -58,19 +60,39 @@ def plan_words(plan: TrainingPlan) -> str:
     names = {"zero1": "ZeRO-1", "zero2": "ZeRO-2", "zero3": "ZeRO-3", "fsdp": "FSDP", "hsdp": "HSDP"}
     text += f" {names[layout.sharding]}" if layout.sharding in names else ""
     again = f"{plan.recompute} recompute" if plan.recompute != "none" else "no recompute"
+    if plan.recompute_layers:
+        again = f"{plan.recompute_layers} layers recomputed"
     return f"{text}, micro-batch {plan.micro_batch}, {again}"
 
 
 def _plan(answer: TrainingAnswer) -> list[str]:
     plan = answer.plan
     text = f"plan   {plan_words(plan)}; {plan.framework}, {plan.precision.compute_dtype}, {plan.optimizer}, "
-    text += f"{plan.attention} attention, {plan.loss} loss"
-    if plan.adapter:
-        text += f", {plan.method} rank {plan.adapter.rank}"
-        text += f" on {plan.adapter.base_quant}" if plan.adapter.base_quant else ""
+    text += ", ".join([f"{plan.attention} attention", f"{plan.loss} loss", *_extras(plan)])
     batch = f"batch  {plan.global_batch:,} x {plan.sequence_length:,} tokens = "
     batch += f"{format_count(plan.global_batch * plan.sequence_length)} per step, {plan.micro_batches:,} micro-batches"
     return [*wrap(text, indent=0, hang=7), *wrap(batch, indent=0, hang=7)]
+
+
+def _extras(plan: TrainingPlan) -> Iterator[str]:
+    """Yield what is unusual about a plan."""
+    if plan.compile:
+        yield "torch.compile"
+    if plan.adapter:
+        base = f" on {plan.adapter.base_quant}" if plan.adapter.base_quant else ""
+        yield f"{'DoRA' if plan.adapter.dora else plan.method} rank {plan.adapter.rank}{base}"
+    if plan.schedule != "1f1b" and plan.layout.pp > 1:
+        yield plan.schedule
+    if plan.layout.ep > 1 and plan.layout.etp > 1:
+        yield f"experts also cut in {plan.layout.etp}"
+    if plan.expert_load != 1:
+        yield f"busiest experts {plan.expert_load:g} x the mean"
+    if plan.packing:
+        yield "packed"
+    held = [("optimizer", plan.offload_optimizer), ("weights", plan.offload_parameters)]
+    held.append((f"activations of {plan.cpu_offload_layers} layers", plan.cpu_offload_layers > 0))
+    if any(there for _, there in held):
+        yield f"{' and '.join(name for name, there in held if there)} on the host"
 
 
 def _band(band: Band | None, show: Any) -> str:
@@ -97,12 +119,23 @@ def _memory(answer: TrainingAnswer) -> list[str]:
     return [*lines, dim(f"  {meters}")]
 
 
+def _host(answer: TrainingAnswer, host: Estimate) -> list[str]:
+    """Return the lines of what is offloaded, by node."""
+    held = f" of {format_gib(answer.host_capacity)}" if answer.host_capacity else ", host memory not known"
+    parts = ", ".join(f"{part.name} {format_gib(part.value)}" for part in host.parts)
+    short = f"   {bad('too much')}" if answer.host_short else ""
+    return wrap(f"host  {number(format_gib(host.value))} per node{held}: {parts}{short}", indent=0, hang=6)
+
+
 def _time(answer: TrainingAnswer) -> list[str]:
     step, rate = answer.step, answer.tokens_per_second_per_gpu
     head = f"step  {number(format_seconds(step.value))}   {number(significant(rate.value))} tokens/s per GPU   "
     head += f"MFU {number(f'{answer.mfu:.1%}')}" + (f"   HFU {answer.hfu:.1%}" if answer.hfu > answer.mfu else "")
     parts = sorted(step.parts, key=lambda part: -part.value)
     shares = ", ".join(f"{part.name} {_share(part, step)}" for part in parts if part.value >= 0.005 * step.value)
+    if answer.plan.filled < 1:
+        useful = significant(answer.useful_tokens_per_second_per_gpu)
+        head += f"   {useful} without padding ({answer.plan.filled:.0%} of positions); --packing fills them"
     return [
         *wrap(head, indent=0),
         dim(f"  {_band(step.band, format_seconds)}"),

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sizeup.errors import UserError
-from sizeup.estimate import Band, Estimate, leaf
+from sizeup.estimate import Band, Estimate, leaf, total
 from sizeup.evidence.bands import band
 from sizeup.fitted.kernels import curves_for
 from sizeup.fitted.training_memory import shipped_coefficients
 from sizeup.llm.architecture import Architecture
 from sizeup.machine import Cluster, Instance, list_instances
-from sizeup.physics.training_memory import TrainingMemory, training_memory
-from sizeup.plan.training import Adapter, Layout, Precision, TrainingPlan
+from sizeup.physics.offload import host_moment
+from sizeup.physics.training_facts import training_facts
+from sizeup.physics.training_memory import TrainingMemory, columns_of, training_memory
+from sizeup.plan.optimizers import optimizer
+from sizeup.plan.training import TrainingPlan
 from sizeup.training.memory_case import out_of_memory_probability
-from sizeup.training.step import PART_NAMES, hardware_flops_of, model_flops_of, step_time
-from sizeup.units import KILO, SECONDS_PER_DAY, SECONDS_PER_HOUR
+from sizeup.training.step import HOST_BYTES_PER_SECOND, PART_NAMES, hardware_flops_of, model_flops_of, step_time
+from sizeup.units import GIGA, KILO, SECONDS_PER_DAY, SECONDS_PER_HOUR
 
-FINE_TUNING = ("full", "lora", "qlora")
-USUAL_BATCH_TOKENS = 4 * 2**20
-"""Tokens of one step of pre-training where nobody says: 4M, as Llama 2 ([llama2] section 2.2)."""
-USUAL_SEQUENCE = 4096
 LLAMA3_GPU_HOURS_PER_FAILURE = 54 * 24 * 16384 / 419
 """419 unexpected interruptions in 54 days on 16,384 GPUs ([llama3] section 3.3.4)."""
 RESTART_SECONDS = 900.0
@@ -90,6 +90,8 @@ class TrainingAnswer:
     hfu: float
     ideal_seconds: float
     binds: str
+    host: Estimate | None
+    host_capacity: int | None
     totals: Totals | None
     alternatives: tuple[Alternative, ...] = ()
     changes: tuple[Change, ...] = ()
@@ -101,70 +103,22 @@ class TrainingAnswer:
 
     @property
     def fits(self) -> bool:
-        """Whether the plan more likely fits than not."""
-        return self.fit_probability >= 0.5
+        """Whether the plan more likely fits than not, and the host holds what is offloaded where its size is known."""
+        return self.fit_probability >= 0.5 and not self.host_short
+
+    @property
+    def useful_tokens_per_second_per_gpu(self) -> float:
+        """Tokens per second and GPU without padding."""
+        return self.plan.filled * float(self.tokens_per_second_per_gpu.value)
+
+    @property
+    def host_short(self) -> bool:
+        """Whether the hosts are known to have less memory than is offloaded to them."""
+        return bool(self.host and self.host_capacity and self.host.value > self.host_capacity)
 
     def explained(self) -> tuple[Estimate, ...]:
         """Return the estimates that ``--why`` explains."""
         return self.memory.device, self.memory.allocated, self.step, self.tokens_per_second_per_gpu
-
-
-def base_plan(
-    architecture: Architecture,
-    cluster: Cluster,
-    *,
-    method: str = "pretrain",
-    framework: str | None = None,
-    sequence_length: int | None = None,
-    global_batch: int | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> TrainingPlan:
-    """Return a plan with everything but the layout decided; what nobody said is an assumption of the plan.
-
-    ``options`` are further fields of the plan: precision, optimizer, attention, loss, compile, rank, base_quant.
-    """
-    notes: list[str] = []
-    if sequence_length is None:
-        sequence_length = min(architecture.max_positions or USUAL_SEQUENCE, USUAL_SEQUENCE)
-        notes.append(f"sequence length: {sequence_length}")
-    if framework is None:
-        framework = "hf" if method in FINE_TUNING else "generic"
-        notes.append(f"framework: {framework}")
-    if global_batch is None:
-        global_batch = _usual_batch(method, sequence_length, cluster.gpus, notes)
-    chosen = dict(options or {})
-    rank, quant = chosen.pop("rank", None), chosen.pop("base_quant", None)
-    adapter = None
-    if method in ("lora", "qlora"):
-        adapter = Adapter(rank=rank or 16, base_quant=quant or ("nf4-dq" if method == "qlora" else None))
-        notes += [] if rank else ["LoRA rank: 16 on all linear layers"]
-    plan_method: Any = method
-    precision = chosen.pop("precision", None) or _usual_precision(method, cluster, notes)
-    return TrainingPlan(
-        method=plan_method, framework=framework, sequence_length=sequence_length, global_batch=global_batch,
-        adapter=adapter, precision=precision, layout=Layout(sequence_parallel=True), assumptions=tuple(notes), **chosen,
-    )  # fmt: skip
-
-
-def _usual_batch(method: str, sequence: int, gpus: int, notes: list[str]) -> int:
-    if method in FINE_TUNING:
-        notes.append("global batch: follows the micro-batch (no accumulation)")
-        return gpus
-    size = max(1, round(USUAL_BATCH_TOKENS / sequence / gpus)) * gpus
-    notes.append(f"global batch: {size} sequences (about 4M tokens per step)")
-    return size
-
-
-def _usual_precision(method: str, cluster: Cluster, notes: list[str]) -> Precision:
-    peaks = cluster.gpu.peak_flops_per_second
-    if not peaks.get("bf16") and peaks.get("fp16"):
-        notes.append(f"precision: fp16, because {cluster.gpu.name} has no bf16; fp32 master weights")
-        return Precision(compute_dtype="fp16", grad_dtype="fp16")
-    if method in ("lora", "qlora"):
-        notes.append("precision: bf16 base")
-        return Precision(compute_dtype="bf16", master_weights="bf16", grad_dtype="bf16")
-    notes.append("precision: bf16 products, fp32 master weights and gradients")
-    return Precision()
 
 
 def fit_probability(device_bytes: float, cluster: Cluster) -> float:
@@ -221,10 +175,41 @@ def answer(
         name=name, architecture=architecture, cluster=cluster, plan=plan, memory=memory, step=step, ideal_seconds=ideal,
         fit_probability=fit_probability(float(device.value), cluster), mfu=ideal / seconds,
         tokens_per_second_per_gpu=_banded(rate, quantity="tokens_per_second_per_gpu"),
-        hfu=hardware * ideal / seconds, binds=binds(memory, step, cluster),
+        hfu=hardware * ideal / seconds, host=host_memory(architecture, plan, cluster),
+        host_capacity=host_capacity(cluster), binds=binds(memory, step, cluster),
         totals=totals(plan, cluster, step, tokens) if tokens else None,
-        assumptions=(*plan.assumptions, *cluster.notes, *step.assumptions),
+        assumptions=(*plan.assumptions, *cluster.notes, *step.assumptions, *_offload_notes(plan, cluster)),
     )  # fmt: skip
+
+
+def _offload_notes(plan: TrainingPlan, cluster: Cluster) -> Iterator[str]:
+    if plan.offload_optimizer:
+        speed = HOST_BYTES_PER_SECOND / GIGA
+        yield f"the host updates weights at {speed:.0f} GB/s, 8 channels of DDR4-3200 for a node's GPUs"
+    if optimizer(plan.optimizer).paged:
+        yield "paged states are counted in host memory; the traffic of pages that move is not"
+
+
+def host_memory(architecture: Architecture, plan: TrainingPlan, cluster: Cluster) -> Estimate | None:
+    """Return what the ranks of one node keep in host memory, by part; None where nothing does."""
+    facts, columns = training_facts(architecture, plan), columns_of(plan)
+    ranks = min(cluster.node.gpus, plan.layout.gpus)
+    stages = (host_moment(facts, columns, stage=stage) for stage in (0, plan.layout.pp - 1))
+    worst = max(stages, key=lambda moment: sum(moment.values()))
+    note = "bytes of the worst rank x ranks of a node"
+    found = total(
+        "host memory of a node", [leaf(name, float(value) * ranks, "bytes") for name, value in worst.items()],
+        unit="bytes", formula=note, sources=("zero_offload", "zero_infinity"),
+    )  # fmt: skip
+    return found if found.value else None
+
+
+def host_capacity(cluster: Cluster) -> int | None:
+    """Return the memory of a node's host [bytes], where the machine or the instance that prices it says."""
+    if cluster.node.host_memory_bytes:
+        return cluster.node.host_memory_bytes
+    instance = priced_instance(cluster)
+    return instance.host_memory_bytes if instance else None
 
 
 def binds(memory: TrainingMemory, step: Estimate, cluster: Cluster) -> str:
@@ -236,7 +221,7 @@ def binds(memory: TrainingMemory, step: Estimate, cluster: Cluster) -> str:
     kind = {
         PART_NAMES["matmul"]: "compute", PART_NAMES["attention"]: "compute", PART_NAMES["recompute"]: "compute",
         PART_NAMES["memory_bound"]: "memory bandwidth", PART_NAMES["optimizer"]: "memory bandwidth",
-        PART_NAMES["host"]: "the host", PART_NAMES["bubble"]: "the pipeline",
+        PART_NAMES["host"]: "the host", PART_NAMES["offload"]: "the host", PART_NAMES["bubble"]: "the pipeline",
     }.get(part.name, "the network")  # fmt: skip
     return f"{kind}: {part.name}, {part.value / step.value:.0%} of the step"
 
@@ -252,7 +237,8 @@ def priced_instance(cluster: Cluster) -> Instance | None:
 def totals(plan: TrainingPlan, cluster: Cluster, step: Estimate, tokens: float) -> Totals:
     """Return time, price and energy of a run over ``tokens``, failures and restarts included."""
     seconds = float(step.value)
-    steps = -(-int(tokens) // (plan.global_batch * plan.sequence_length))
+    # padding is worked on and is no token
+    steps = math.ceil(tokens / (plan.global_batch * plan.sequence_length * plan.filled))
     failure_seconds = LLAMA3_GPU_HOURS_PER_FAILURE * SECONDS_PER_HOUR / cluster.gpus
     lost = RESTART_SECONDS + CHECKPOINT_INTERVAL_SECONDS / 2
     goodput = failure_seconds / (failure_seconds + lost)

@@ -12,7 +12,8 @@ from sizeup.llm.architecture import Architecture
 from sizeup.machine import Cluster
 from sizeup.physics.training_memory import training_memory
 from sizeup.plan.training import TrainingPlan
-from sizeup.training.answer import FINE_TUNING, Alternative, Change, TrainingAnswer, answer, fit_probability
+from sizeup.training.answer import Alternative, Change, TrainingAnswer, answer, fit_probability
+from sizeup.training.base import FINE_TUNING
 from sizeup.training.search import Candidate, Found, search
 from sizeup.training.step import step_time
 from sizeup.units import format_gib

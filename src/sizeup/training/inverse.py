@@ -12,7 +12,8 @@ from sizeup.machine import Cluster
 from sizeup.plan.training import TrainingPlan
 from sizeup.sweep import largest
 from sizeup.training.answer import TrainingAnswer, answer
-from sizeup.training.search import LARGEST_MICRO_BATCH, Candidate, search
+from sizeup.training.search import Candidate, search
+from sizeup.training.space import LARGEST_MICRO_BATCH
 
 SEQUENCE_STEP = 1024
 LONGEST_SEQUENCE = 2**22

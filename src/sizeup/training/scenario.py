@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sizeup.errors import UserError, nearest_names
+from sizeup.errors import UserError
 from sizeup.llm.architecture import Architecture
 from sizeup.machine import Cluster, parse_machine
-from sizeup.plan.frameworks import framework
-from sizeup.plan.optimizers import optimizer
-from sizeup.plan.training import Precision, TrainingPlan
+from sizeup.plan.training import TrainingPlan
 from sizeup.scenario import checked
 from sizeup.sizing import Model
 from sizeup.sizing import model as load
-from sizeup.training.answer import FINE_TUNING, Largest, TrainingAnswer, base_plan
+from sizeup.training.answer import Largest, TrainingAnswer
+from sizeup.training.base import FINE_TUNING, base_plan
 from sizeup.training.best import train as best_plan
 from sizeup.training.flags import KINDS, LAYOUT
 from sizeup.training.inverse import fewest_gpus, largest_micro_batch, largest_sequence, offers, pareto
@@ -58,7 +57,7 @@ def answer_of(scenario: Mapping[str, Any]) -> TrainingAnswer:
     base = base_plan(
         architecture, cluster, method=method, framework=values.get("framework"),
         sequence_length=values.get("sequence_length"), global_batch=values.get("global_batch"),
-        options=options_of(values, method),
+        options=values,
     )  # fmt: skip
     fixed = {key: values[key] for key in LAYOUT if values.get(key) is not None}
     free_batch = method in FINE_TUNING and not values.get("global_batch")
@@ -123,30 +122,3 @@ def _offers(
             hint="allow more days or dollars, a larger global batch, or another card",
         )
     return tuple(pareto(found)), chosen.answer.cluster
-
-
-def options_of(values: Mapping[str, Any], method: str) -> dict[str, Any]:
-    """Return the fields of the plan that flags name.
-
-    Raises:
-        UserError: an unknown framework, optimizer or precision.
-    """
-    if values.get("framework"):
-        framework(values["framework"])
-    names = ("optimizer", "attention", "loss", "compile", "rank", "base_quant", "offload_optimizer")
-    found = {name: values[name] for name in names if values.get(name) is not None}
-    if "optimizer" in found:
-        optimizer(found["optimizer"])
-    if values.get("dtype") or values.get("master_weights"):
-        found["precision"] = _precision(values, method)
-    return found
-
-
-def _precision(values: Mapping[str, Any], method: str) -> Precision:
-    dtype = values.get("dtype", "bf16")
-    known = ("fp32", "fp16", "bf16", "fp8", "mxfp8", "nvfp4")
-    if dtype not in known:
-        raise UserError(f'no training precision is called "{dtype}"', nearest=nearest_names(dtype, known))
-    single = "bf16" if method in ("lora", "qlora") else "fp32"
-    master = values.get("master_weights", single)
-    return Precision(compute_dtype=dtype, master_weights=master, grad_dtype="fp32" if master == "fp32" else "bf16")

@@ -5,17 +5,23 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
+from sizeup.errors import UserError
 from sizeup.estimate import Estimate, leaf, total
 from sizeup.files import read_text
 from sizeup.fitted.kernels import curves_for
 from sizeup.llm.architecture import Architecture
 from sizeup.machine import Cluster
+from sizeup.physics.activations import Shares
 from sizeup.physics.collectives import Link
+from sizeup.physics.offload import Offload, offload_seconds
+from sizeup.physics.training_facts import training_facts
 from sizeup.physics.training_time import Coefficients, Hardware, StepParts, StepPlan, Traits, raw_times, step_parts
 from sizeup.physics.training_work import StepWork, step_work
+from sizeup.plan.optimizers import optimizer
+from sizeup.plan.pipelines import pipeline
 from sizeup.plan.schedules import schedule
 from sizeup.plan.training import TrainingPlan
 
@@ -25,8 +31,9 @@ MODERN_YEAR = 2022
 """First year of cards with asynchronous tensor cores (Hopper), which attention kernels must be written for."""
 EIGHT_BIT = ("fp8", "mxfp8", "nvfp4")
 GRADIENT_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0}
-# read weight, two moments and gradient, write weight and moments in fp32, write the 16-bit copy
-ADAM_STEP_BYTES = {"fp32": 4 * 4 + 3 * 4 + 2.0, "bf16": 4 * 2 + 3 * 2.0, "none": 4 * 2 + 3 * 2.0}
+DDR4_3200_CHANNEL_BYTES_PER_SECOND = 25.6e9
+HOST_BYTES_PER_SECOND = 8 * DDR4_3200_CHANNEL_BYTES_PER_SECOND
+"""Host memory bandwidth of a node where the optimizer runs there (assumption: one socket, 8 channels of DDR4-3200)."""
 
 
 @functools.cache
@@ -72,10 +79,20 @@ def _recomputed(plan: TrainingPlan, layers: int) -> dict[str, float]:
         return {"recompute_full": min(1.0, plan.recompute_layers / layers)}
     if plan.recompute == "full":
         return {"recompute_full": 1.0}
-    if plan.recompute == "selective":
-        half = plan.framework in ("torchtitan", "fms-fsdp")
+    if plan.recompute in ("selective", "per-op"):
+        half = plan.recompute == "per-op" or plan.framework in ("torchtitan", "fms-fsdp")
         return {"recompute_half" if half else "recompute_core": 1.0}
     return {}
+
+
+def update_bytes(plan: TrainingPlan) -> float:
+    """Return what the optimizer step moves for each updated weight [bytes].
+
+    Weight, gradient and states are read, weight and states written, and the 16-bit copy beside an fp32 master.
+    """
+    master = "fp32" if plan.precision.master_weights == "fp32" else "bf16"
+    width, copy = (4.0, 2.0) if master == "fp32" else (2.0, 0.0)
+    return 3 * width + 2 * optimizer(plan.optimizer).bytes_per_parameter(dtype=master, matrix=True) + copy
 
 
 def step_plan(plan: TrainingPlan, work: StepWork) -> StepPlan:
@@ -85,6 +102,7 @@ def step_plan(plan: TrainingPlan, work: StepWork) -> StepPlan:
     frozen = plan.method in ("lora", "qlora")
     rank = adapter.rank if adapter and frozen else 0
     adapters = rank * sum((p.in_features + p.out_features) * p.count for p in work.products)
+    pipe = pipeline(plan.schedule)
     return StepPlan(
         tp=layout.tp, pp=layout.pp, vpp=layout.vpp, cp=layout.cp, ep=layout.ep, etp=layout.etp, dp=layout.dp,
         shards=shards_of(plan), gathers=int(gathers), scatters=int(gathers or layout.sharding == "zero2"),
@@ -93,9 +111,12 @@ def step_plan(plan: TrainingPlan, work: StepWork) -> StepPlan:
         eager_attention=plan.attention == "eager", fused_loss=plan.loss != "plain",
         eight_bit=plan.precision.compute_dtype in EIGHT_BIT,
         gradient_bytes=GRADIENT_BYTES[plan.precision.grad_dtype],
-        optimizer_bytes=ADAM_STEP_BYTES[plan.precision.master_weights],
+        optimizer_bytes=0.0 if plan.offload_optimizer else update_bytes(plan),
         frozen=frozen, adapter_rank=rank, trained_share=adapters / work.parameters if frozen else 1.0,
-        dequantized=bool(adapter and adapter.base_quant and frozen), cp_all_to_all=plan.cp_comm == "a2a",
+        dequantized=bool(adapter and adapter.base_quant and frozen), merged=bool(adapter and adapter.dora and frozen),
+        cp_all_to_all=plan.cp_comm == "a2a",
+        attended=plan.attended if plan.packing else None, expert_load=plan.expert_load, depth_share=pipe.depth_share,
+        bubble_input_gradients=pipe.input_gradients, bubble_weight_gradients=pipe.weight_gradients,
     )  # fmt: skip
 
 
@@ -132,7 +153,7 @@ PART_NAMES = {
     "context_network": "context-parallel network", "expert_network": "expert exchange",
     "pipeline_network": "pipeline network", "data_network": "data-parallel network",
     "contention": "contention with hidden communication", "bubble": "pipeline bubble", "optimizer": "optimizer",
-    "stragglers": "stragglers",
+    "stragglers": "stragglers", "offload": "host memory and PCIe",
 }  # fmt: skip
 """What each part of a step is called."""
 
@@ -144,16 +165,47 @@ PART_FORMULAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tensor_network": ("ring over tp ranks, 2 sums per layer forward and backward", ("megatron",)),
     "data_network": ("gathers and reductions over dp ranks that compute does not hide", ("zero", "fsdp")),
     "bubble": ("(pp - 1) / vpp micro-batches of a mean stage", ("narayanan2021",)),
+    "offload": (
+        "bytes to and from the host / PCIe that compute does not hide, and the update there",
+        ("zero_offload",),
+    ),
     "expert_network": ("tokens to experts and back, once per node", ("deepseek_v3",)),
 }
 
 
-def step_parts_of(architecture: Architecture, plan: TrainingPlan, cluster: Cluster) -> StepParts:
-    """Return the parts of one step as plain numbers [s]."""
-    work = work_of(architecture)
-    steps = step_plan(plan, work)
+def offload_of(architecture: Architecture, plan: TrainingPlan, cluster: Cluster) -> Offload | None:
+    """Return what moves between card and host, None where nothing does.
+
+    Raises:
+        UserError: the card's PCIe bandwidth is not known.
+    """
+    if not (plan.offload_optimizer or plan.offload_parameters or plan.cpu_offload_layers):
+        return None
+    link = cluster.gpu.pcie_bytes_per_second
+    if not link:
+        raise UserError(f"the PCIe bandwidth of {cluster.gpu.name} is not known, which offloading needs")
+    kept = training_facts(architecture, plan).offloaded if plan.cpu_offload_layers else Shares()
+    return Offload(
+        optimizer=int(plan.offload_optimizer), parameters=int(plan.offload_parameters),
+        activation_bytes_per_token=sum(kept.values()) - kept.scores, update_bytes=update_bytes(plan), link=link,
+        host=HOST_BYTES_PER_SECOND / cluster.node.gpus,
+    )  # fmt: skip
+
+
+def step_parts_of(
+    architecture: Architecture, plan: TrainingPlan, cluster: Cluster, *, steps: StepPlan | None = None
+) -> StepParts:
+    """Return the parts of one step [s]: of ``plan``, or of the columns of plans that ``steps`` holds."""
+    work, traits, known = work_of(architecture), traits_of(plan), coefficients()
+    steps = step_plan(plan, work) if steps is None else steps
     raw = raw_times(work, steps, hardware_of(cluster, plan.precision.compute_dtype))
-    return step_parts(raw, work, steps, traits=traits_of(plan), coefficients=coefficients())
+    parts = step_parts(raw, work, steps, traits=traits, coefficients=known)
+    moved = offload_of(architecture, plan, cluster)
+    if moved is None:
+        return parts
+    compute = parts.matmul + parts.attention + parts.memory_bound + parts.recompute
+    hidden = known.hidden_data * traits.overlaps_data
+    return replace(parts, offload=offload_seconds(work, steps, moved, compute_seconds=compute, hidden=hidden))
 
 
 def step_time(architecture: Architecture, plan: TrainingPlan, cluster: Cluster) -> Estimate:
@@ -184,7 +236,7 @@ def model_flops_of(architecture: Architecture, plan: TrainingPlan) -> float:
     work = work_of(architecture)
     tokens = plan.global_batch * plan.sequence_length
     passes = 2 if plan.method in ("lora", "qlora") else 3
-    return passes * tokens * (2 * work.active_parameters + attention_flops_per_token(work, plan.sequence_length))
+    return passes * tokens * (2 * work.active_parameters + attention_flops_per_token(work, plan.attended))
 
 
 def hardware_flops_of(architecture: Architecture, plan: TrainingPlan) -> float:
@@ -192,7 +244,7 @@ def hardware_flops_of(architecture: Architecture, plan: TrainingPlan) -> float:
     work = work_of(architecture)
     steps = step_plan(plan, work)
     tokens = plan.global_batch * plan.sequence_length
-    attention = attention_flops_per_token(work, plan.sequence_length)
+    attention = attention_flops_per_token(work, plan.attended)
     body = 2 * (work.active_parameters - work.heads * work.head_parameters)
     half = 0.5
     again = steps.recompute_full * (body + attention) + steps.recompute_core * attention

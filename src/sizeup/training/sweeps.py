@@ -16,7 +16,8 @@ from sizeup.plan.training import Layout, TrainingPlan
 from sizeup.sweep import Sweep, largest, reach, spread
 from sizeup.training.answer import TrainingAnswer
 from sizeup.training.inverse import LONGEST_SEQUENCE, SEQUENCE_STEP, Offer, offers
-from sizeup.training.search import LARGEST_MICRO_BATCH, safe_bytes
+from sizeup.training.search import safe_bytes
+from sizeup.training.space import LARGEST_MICRO_BATCH
 from sizeup.training.step import model_flops_of
 
 SAFE_WORDS = "9 chances in 10 to fit"
