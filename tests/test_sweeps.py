@@ -18,7 +18,8 @@ from sizeup.serving.search import find
 from sizeup.serving.sweeps import concurrency_sweep, context_sweep
 from sizeup.sizing import model
 from sizeup.sweep import Sweep, largest, reach, spread
-from sizeup.training.answer import TrainingAnswer, base_plan
+from sizeup.training.answer import TrainingAnswer
+from sizeup.training.base import base_plan
 from sizeup.training.best import train
 from sizeup.training.inverse import largest_micro_batch, largest_sequence
 from sizeup.training.sweeps import SEQUENCE_STEP, device_bytes, gpu_offers, micro_batch_sweep, sequence_sweep

@@ -19,7 +19,8 @@ from sizeup.render.charts import Chart, envelope_charts, model_charts, serve_cha
 from sizeup.serving.answer import ServingAnswer, Targets
 from sizeup.serving.search import find
 from sizeup.sizing import model
-from sizeup.training.answer import TrainingAnswer, base_plan
+from sizeup.training.answer import TrainingAnswer
+from sizeup.training.base import base_plan
 from sizeup.training.best import train
 from sizeup.training.sweeps import gpu_offers
 from sizeup.units import GIB
