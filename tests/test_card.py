@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sizeup
-from sizeup.card import USABLE_SHARE, divides, fewest_gpus, gpus_used, size_card, usable_bytes, verdict
+from sizeup.card import Kept, size_card, verdict
 from sizeup.catalog.lookup import list_models
+from sizeup.holding import USABLE_SHARE, divides, fewest_gpus, gpus_used, usable_bytes
 from sizeup.machine import find_gpu, parse_machine
 from sizeup.render.card_text import card_lines
 
@@ -24,7 +25,7 @@ GEMMA = sizeup.model("gemma-3-27b")
 @pytest.mark.parametrize("model", [LLAMA, GEMMA], ids=["llama", "gemma"])
 def test_longest_context_and_most_sequences_are_the_last_that_fit(model: sizeup.Model, machine: str) -> None:
     cluster = parse_machine(machine)
-    answer = verdict(model, "awq-int4", cluster, context=4096, sequences=1, dtype=None)
+    answer = verdict(model, "awq-int4", cluster, Kept(context=4096, sequences=1, dtype="bf16"))
     assert answer.fits
     room = answer.budget_bytes - answer.weights.value
     assert answer.max_context
@@ -59,7 +60,7 @@ def test_a_verdict_that_fails_offers_a_change_that_fits() -> None:
     card = size_card(sizeup.model("llama-3.1-70b"), cluster=parse_machine("2xrtx-4090"))
     assert card.fits is False
     offered = next(change for change in card.changes if "weights" in change).split()[0]
-    assert verdict(card.model, offered, card.cluster, context=8192, sequences=1, dtype=None).fits  # type: ignore[arg-type]
+    assert verdict(card.model, offered, card.cluster, Kept(context=8192, sequences=1, dtype="bf16")).fits  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

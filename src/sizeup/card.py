@@ -1,22 +1,29 @@
 """The default answer for a model: formats x what holds them, states for fine-tuning, and the verdict on given hardware.
 
-Weights and cache are exact; whether they fit uses one stated share of the card (see :data:`USABLE_SHARE`). What an
-engine really takes beside them is the business of serving.
+Weights and cache are exact; whether they fit is the rule of :mod:`sizeup.holding`. What an engine really takes beside
+them is the business of serving.
 """
 
 from __future__ import annotations
 
-import functools
-import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from sizeup.errors import UserError
 from sizeup.estimate import Estimate, leaf
+from sizeup.holding import (
+    USABLE_SHARE,
+    cheapest_holding,
+    common_gpu,
+    fewest_gpus,
+    gpus_used,
+    runs,
+    smallest_gpu,
+    usable_bytes,
+)
 from sizeup.llm.cache import cache_dtype as known_cache_dtype
 from sizeup.llm.cache import cache_total
-from sizeup.llm.formats import format_named, weight_formats
-from sizeup.machine import cheapest_instances, list_gpus
+from sizeup.llm.formats import format_named
 from sizeup.machine.gpus import MEMORY_BASIS
 from sizeup.sizing import Model
 from sizeup.sweep import largest
@@ -24,14 +31,9 @@ from sizeup.sweep import largest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sizeup.llm.architecture import Architecture
     from sizeup.machine import Cluster, Gpu, Instance
 
 Row = TypeVar("Row")
-
-USABLE_SHARE = 0.9
-"""Share of a GPU's memory taken for weights and cache; the rest is for activations and the runtime.
-vLLM's default ``gpu_memory_utilization`` ([vllm_engine_args])."""
 
 ENVELOPE_STORE_BYTES = 4
 ENVELOPE_TRAIN_BYTES = 24
@@ -39,7 +41,6 @@ ENVELOPE_TRAIN_BYTES = 24
 
 CARD_FORMATS = ("bf16", "fp8", "awq-int4", "nf4-dq", "q8_0", "q4_k_m")
 MOST_GPUS = 4096
-COMMON_GPU = "h100-sxm5-80gb"
 CONTEXT = 8192
 LEAST_CONTEXT = 512
 """A shorter context is not worth proposing."""
@@ -123,6 +124,16 @@ class Card:
     changes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     cache_dtype: str = ""
+    engine: str = "transformers"
+    batched_tokens: int | None = None
+
+    @property
+    def kept(self) -> Kept:
+        """What the cache holds, for sizes at other lengths."""
+        return Kept(
+            context=self.context, sequences=self.sequences, dtype=self.cache_dtype, engine=self.engine,
+            batched_tokens=self.batched_tokens,
+        )  # fmt: skip
 
     @property
     def fits(self) -> bool | None:
@@ -175,108 +186,34 @@ def usable_memory(cluster: Cluster, *, gpus: int) -> Estimate:
     )  # fmt: skip
 
 
-def usable_bytes(memory_bytes: int) -> int:
-    """Return the bytes of a card's memory that weights and cache may take."""
-    return int(memory_bytes * USABLE_SHARE)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What a card keeps in the cache: so many sequences of so many tokens, as an engine allocates it."""
+
+    context: int
+    sequences: int
+    dtype: str
+    engine: str = "transformers"
+    batched_tokens: int | None = None
+
+    def cache(self, model: Model) -> Estimate:
+        """Return the cache as a tree [bytes]."""
+        return model.cache_bytes(
+            tokens=self.context, sequences=self.sequences, dtype=self.dtype, engine=self.engine,
+            batched_tokens=self.batched_tokens,
+        )  # fmt: skip
+
+    def size(self, model: Model, *, tokens: int, sequences: int) -> int:
+        """Return the cache of another length or number [bytes], quickly where searches ask."""
+        if self.engine == "transformers" and model.architecture:
+            return cache_total(model.architecture, tokens=tokens, sequences=sequences, dtype=self.dtype)
+        return int(replace(self, context=tokens, sequences=sequences).cache(model).value)
 
 
-def divides(model: Model, gpus: int) -> bool:
-    """Return whether a model can be spread over ``gpus``: tensor parallelism divides its heads, pipeline its layers."""
-    if gpus == 1 or not model.has_layers or model.architecture is None:
-        return True
-    heads, layers = shared_heads(model.architecture), len(model.architecture.layers)
-    return any(
-        heads % tensor == 0 and layers * tensor % gpus == 0 for tensor in range(1, gpus + 1) if gpus % tensor == 0
-    )
-
-
-def shared_heads(architecture: Architecture) -> int:
-    """Return what the head counts of all layers have in common; sparse indexes and undivided states do not count."""
-    mixers = [mixer for layer, _ in architecture.distinct_layers() for mixer in layer.mixers]
-    return math.gcd(*(m.heads for m in mixers if m.value_dim and (m.kind == "attention" or m.heads > 1))) or 1
-
-
-def gpus_used(model: Model, cluster: Cluster) -> int:
-    """Return how many of the cluster's GPUs the model can be spread over evenly."""
-    return next(count for count in range(cluster.gpus, 0, -1) if divides(model, count))
-
-
-def fewest_gpus(model: Model, need_bytes: int, gpu: Gpu, *, most: int = 1024) -> int | None:
-    """Return the fewest GPUs, up to ``most``, that hold ``need_bytes`` and divide the model; beyond one machine, whole
-    machines only.
-    """
-    start = max(1, math.ceil(need_bytes / usable_bytes(gpu.memory_bytes)))
-    whole = gpu.gpus_per_node
-    counts = (count for count in range(start, most + 1) if count <= whole or count % whole == 0)
-    return next((count for count in counts if divides(model, count)), None)
-
-
-LEAST_CAPABILITY = 7.5
-"""Least NVIDIA compute capability that the common engines still support ([vllm_gpu])."""
-
-
-def runs(gpu: Gpu, format: str) -> bool:
-    """Return whether a card has hardware for the format's products and is supported by today's engines.
-
-    Formats whose weights are unpacked before the product (GGUF, 4-bit integers, NF4) run on any such card.
-    """
-    known = weight_formats().get(format)
-    needed = max(LEAST_CAPABILITY, known.compute_capability if known else 0.0)
-    return bool(gpu.compute_capability) and float(gpu.compute_capability) >= needed
-
-
-@functools.cache
-def _cards() -> dict[str, Gpu]:
-    return {row.gpu.key: row.gpu for row in list_gpus()}
-
-
-def common_gpu() -> Gpu:
-    """Return the card that is counted where one is not enough."""
-    return _cards()[COMMON_GPU]
-
-
-@functools.cache
-def _offered_gpus() -> tuple[Gpu, ...]:
-    cards = [
-        gpu
-        for gpu in _cards().values()
-        if gpu.vendor == "nvidia" and not gpu.legacy and not gpu.is_unverified("memory_bytes")
-    ]
-    return tuple(sorted(cards, key=lambda gpu: (gpu.memory_bytes, -gpu.year, gpu.key)))
-
-
-def smallest_gpu(need_bytes: int, format: str) -> Gpu | None:
-    """Return the current NVIDIA card with the least memory that holds ``need_bytes`` alone and runs the format."""
-    return next(
-        (gpu for gpu in _offered_gpus() if usable_bytes(gpu.memory_bytes) >= need_bytes and runs(gpu, format)), None
-    )
-
-
-@functools.cache
-def _offered_instances() -> tuple[tuple[Instance, Gpu], ...]:
-    return tuple((instance, _cards()[instance.gpu_key]) for instance in cheapest_instances(0))
-
-
-def cheapest_holding(model: Model, need_bytes: int, format: str) -> Instance | None:
-    """Return the cheapest dated offer whose cards hold ``need_bytes``, divide the model and run the format."""
-    return next(
-        (
-            instance
-            for instance, gpu in _offered_instances()
-            if usable_bytes(instance.usable_gpu_memory_bytes) * instance.gpus >= need_bytes
-            and divides(model, instance.gpus)
-            and (gpu.vendor != "nvidia" or runs(gpu, format))
-        ),
-        None,
-    )
-
-
-def placement(model: Model, format: str | None, *, context: int, sequences: int, cache_dtype: str | None) -> Placement:
+def placement(model: Model, format: str | None, kept: Kept) -> Placement:
     """Return what holds the model in one format."""
     weights = model.weight_bytes(format)
-    cache = None
-    if model.has_layers:
-        cache = model.cache_bytes(tokens=context, sequences=sequences, dtype=cache_dtype)
+    cache = kept.cache(model) if model.has_layers else None
     need = int(weights.value) + int(cache.value if cache else 0)
     return Placement(
         format=format or model.default_format,
@@ -288,36 +225,31 @@ def placement(model: Model, format: str | None, *, context: int, sequences: int,
     )
 
 
-def verdict(
-    model: Model, format: str | None, cluster: Cluster, *, context: int, sequences: int, dtype: str | None
-) -> Verdict:
+def verdict(model: Model, format: str | None, cluster: Cluster, kept: Kept) -> Verdict:
     """Return whether one format fits a cluster, the largest context for one sequence and the most sequences."""
     weights = model.weight_bytes(format)
     budget = usable_bytes(cluster.node.memory_bytes) * gpus_used(model, cluster)
     cache, most_context, most_sequences = None, None, None
     if model.has_layers and model.architecture is not None:
-        cache = model.cache_bytes(tokens=context, sequences=sequences, dtype=dtype)
+        cache = kept.cache(model)
         room = budget - int(weights.value)
-        architecture, kept_in = model.architecture, model.compute_dtype if dtype is None else dtype
-        limit = architecture.max_positions or 2**24
+        limit = model.architecture.max_positions or 2**24
 
         def holds(tokens: int, count: int) -> bool:
-            return cache_total(architecture, tokens=tokens, sequences=count, dtype=kept_in) <= room
+            return kept.size(model, tokens=tokens, sequences=count) <= room
 
-        most_context = largest(lambda tokens: holds(tokens, sequences), most=limit) if room > 0 else 0
-        most_sequences = largest(lambda count: holds(context, count), most=2**16) if room > 0 else 0
+        most_context = largest(lambda tokens: holds(tokens, kept.sequences), most=limit) if room > 0 else 0
+        most_sequences = largest(lambda count: holds(kept.context, count), most=2**16) if room > 0 else 0
     need = int(weights.value) + int(cache.value if cache else 0)
     return Verdict(format or model.default_format, weights, cache, budget, need <= budget, most_context, most_sequences)
 
 
-def changes(
-    model: Model, first: Verdict, cluster: Cluster, *, context: int, sequences: int, dtype: str | None = None
-) -> tuple[str, ...]:
+def changes(model: Model, first: Verdict, cluster: Cluster, kept: Kept) -> tuple[str, ...]:
     """Return what would make the first format fit, cheapest first: a smaller cache, a smaller format, more GPUs."""
     if first.fits:
         return ()
-    found = _smaller_caches(first, context=context, sequences=sequences)
-    smaller = _smaller_format(model, first, cluster, context=context, sequences=sequences, dtype=dtype)
+    found = _smaller_caches(first, context=kept.context, sequences=kept.sequences)
+    smaller = _smaller_format(model, first, cluster, kept)
     if smaller:
         size, free = (f"{value / 2**30:.1f} GiB" for value in (smaller.weights.value, smaller.free_bytes))
         found.append(f"{smaller.format} weights: {size}, {free} free")
@@ -340,13 +272,13 @@ def _smaller_caches(first: Verdict, *, context: int, sequences: int) -> list[str
     return found
 
 
-def _smaller_format(model: Model, first: Verdict, cluster: Cluster, **cache: Any) -> Verdict | None:
+def _smaller_format(model: Model, first: Verdict, cluster: Cluster, kept: Kept) -> Verdict | None:
     """Return the verdict of the first format of the ladder that fits where the stored one does not."""
     for name in LADDER:
         if cluster.gpu.vendor == "nvidia" and not runs(cluster.gpu, name):
             continue
         try:
-            smaller = verdict(model, name, cluster, **cache)
+            smaller = verdict(model, name, cluster, kept)
         except UserError:
             continue
         if smaller.fits and smaller.weights.value < first.weights.value:
@@ -361,12 +293,13 @@ def size_card(
     context: int | None = None,
     sequences: int = 1,
     cache_dtype: str | None = None,
+    engine: str = "transformers",
     cluster: Cluster | None = None,
 ) -> Card:
     """Return the card of a model, with a verdict for every format when ``cluster`` is given.
 
     Raises:
-        UserError: unknown format or dtype, or more GPUs than one model is spread over.
+        UserError: unknown format, dtype or engine, or more GPUs than one model is spread over.
     """
     limit = model.architecture.max_positions if model.architecture else None
     context = min(CONTEXT, limit or CONTEXT) if context is None else context
@@ -374,14 +307,25 @@ def size_card(
     dtype = model.compute_dtype if cache_dtype is None else known_cache_dtype(cache_dtype)
     if cluster and cluster.gpus > MOST_GPUS:
         raise UserError(f"{cluster.gpus:,} GPUs are more than the {MOST_GPUS:,} that one model is spread over here")
-    shared = {"context": context, "sequences": sequences}
+    card = Card(
+        model, context, sequences, (), (), cluster,
+        cache_dtype=dtype, engine=engine, batched_tokens=_batched(engine, cluster),
+    )  # fmt: skip
     if cluster:
-        verdicts, left_out = _each(wanted, lambda name: verdict(model, name, cluster, dtype=dtype, **shared))
-        ladder = changes(model, verdicts[0], cluster, dtype=dtype, **shared)
-        return Card(model, context, sequences, (), (), cluster, verdicts, ladder, left_out, dtype)
-    placements, left_out = _each(wanted, lambda name: placement(model, name, cache_dtype=dtype, **shared))
-    states = _training_states(model)
-    return Card(model, context, sequences, placements, states, left_out=left_out, cache_dtype=dtype)
+        verdicts, left_out = _each(wanted, lambda name: verdict(model, name, cluster, card.kept))
+        ladder = changes(model, verdicts[0], cluster, card.kept)
+        return replace(card, verdicts=verdicts, changes=ladder, left_out=left_out)
+    placements, left_out = _each(wanted, lambda name: placement(model, name, card.kept))
+    return replace(card, placements=placements, states=_training_states(model), left_out=left_out)
+
+
+def _batched(engine: str, cluster: Cluster | None) -> int | None:
+    """Return the most tokens that an engine computes at once on these cards; its own default without any."""
+    if engine == "transformers" or cluster is None:
+        return None
+    from sizeup.engine_cache import cache_engine
+
+    return cache_engine(engine).tokens(cluster.gpu.memory_bytes, cluster.gpu.key)
 
 
 def _wanted(model: Model, format: str | None) -> list[str | None]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sizeup.card import USABLE_SHARE, Card, Placement, Verdict, usable_bytes
-from sizeup.card import common_gpu as common
-from sizeup.llm.cache import cache_total
+from sizeup.card import Card, Placement, Verdict
+from sizeup.holding import USABLE_SHARE, common_gpu, usable_bytes
 from sizeup.sweep import Sweep, largest, reach, spread
 
 DIFFERENT = 0.08
@@ -30,7 +29,7 @@ def context_sweeps(card: Card) -> tuple[Sweep, ...]:
     most = architecture.max_positions or UNLIMITED_CONTEXT
 
     def cache(tokens: int) -> int:
-        return cache_total(architecture, tokens=tokens, sequences=card.sequences, dtype=card.cache_dtype)
+        return card.kept.size(card.model, tokens=tokens, sequences=card.sequences)
 
     kept: list[Placement | Verdict] = []
     for row in rows:
@@ -64,6 +63,6 @@ def _limit(card: Card) -> tuple[int, int, str] | None:
         gpu = first.smallest_gpu
         return usable_bytes(gpu.memory_bytes), 1, f"{USABLE_SHARE:.0%} of one {gpu.name}"
     if first.common_gpus:
-        gpu, count = common(), first.common_gpus
+        gpu, count = common_gpu(), first.common_gpus
         return usable_bytes(gpu.memory_bytes) * count, count, f"{USABLE_SHARE:.0%} of {count} x {gpu.name}"
     return None

@@ -17,7 +17,6 @@ from sizeup.physics import rules, states
 if TYPE_CHECKING:
     from sizeup.llm.headers import StoredWeights
 
-ENGINES = ("transformers",)
 STORED_FLOATS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 LINEAR_USES = frozenset(
     {
@@ -150,22 +149,32 @@ class Model:
         )  # fmt: skip
 
     def cache_bytes(
-        self, *, tokens: int, sequences: int = 1, dtype: str | None = None, engine: str = "transformers"
-    ) -> Estimate:
+        self, *, tokens: int, sequences: int = 1, dtype: str | None = None, engine: str = "transformers",
+        batched_tokens: int | None = None,
+    ) -> Estimate:  # fmt: skip
         """Return the exact cache of ``sequences`` sequences of ``tokens`` tokens [bytes] under the engine's rule.
+
+        ``engine`` is ``transformers``, which keeps what it needs, or one that sets aside pages: ``vllm``, ``sglang``,
+        ``llama.cpp``, ``tensorrt-llm``; a version may follow (``vllm==0.10``). ``batched_tokens`` is the most that the
+        engine computes at once (default: its own), which counts where windows have pages of their own.
+
+        >>> import sizeup
+        >>> gemma = sizeup.model("gemma-3-27b")
+        >>> [round(gemma.cache_bytes(tokens=32768, engine=e).value / 2**30, 2) for e in ("transformers", "vllm")]
+        [2.91, 3.91]
 
         Raises:
             UserError: the architecture is unknown, or the engine or dtype is; no tokens or no sequences.
         """
-        require_engine(engine)
         if tokens < 1 or sequences < 1:
             raise UserError(f"a cache of {sequences} sequences of {tokens} tokens", hint="both are 1 or more")
-        return caches.cache_size(
-            self._layers("the cache"),
-            tokens=tokens,
-            sequences=sequences,
-            dtype=self.compute_dtype if dtype is None else dtype,
-        )
+        layers, kept_in = self._layers("the cache"), self.compute_dtype if dtype is None else dtype
+        if engine == "transformers":
+            return caches.cache_size(layers, tokens=tokens, sequences=sequences, dtype=kept_in)
+        from sizeup.engine_cache import cache_rules, engine_cache_size
+
+        rules = cache_rules(engine, batched_tokens)
+        return engine_cache_size(layers, rules=rules, tokens=tokens, sequences=sequences, dtype=kept_in)
 
     def lora_parameters(self, *, rank: int, targets: frozenset[str] = LINEAR_USES) -> int:
         """Return the trainable parameters of LoRA of ``rank`` on the matrices whose use is in ``targets``."""
@@ -219,12 +228,6 @@ class Model:
         return ("a bare size: nothing but the parameter count is known",)
 
 
-def require_engine(engine: str) -> None:
-    """Refuse an engine whose cache rule is not known."""
-    if engine not in ENGINES:
-        raise UserError(f'no cache rule for engine "{engine}"', hint=f"known: {', '.join(ENGINES)}")
-
-
 def model(spec: str) -> Model:
     """Return the model that ``spec`` names: catalog name, Hub id, config, weight-file header or a size like ``70b``.
 
@@ -260,4 +263,4 @@ def model(spec: str) -> Model:
     )
 
 
-__all__ = ["ENGINES", "Model", "Provenance", "model"]
+__all__ = ["Model", "Provenance", "model"]

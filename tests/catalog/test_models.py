@@ -100,6 +100,10 @@ def test_our_count_is_the_recorded_one(name):
         ("gpt-2", "openai-community/gpt2"),
         ("gpt-3", "paper/GPT-3-175B"),
         ("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct"),
+        ("DeepSeekV3", "deepseek-ai/DeepSeek-V3"),
+        ("gptoss:20b", "openai/gpt-oss-20b"),
+        ("deepseekr1", "deepseek-ai/DeepSeek-R1"),
+        ("gptj-6b", "EleutherAI/gpt-j-6b"),
     ],
 )
 def test_everyday_names(asked, found):
@@ -111,7 +115,21 @@ def test_a_name_read_as_another_says_so():
     assert "gemma-3-27b-pt" in find_model("gemma-3-27b").alias_note
 
 
-@pytest.mark.parametrize("name", ["llama-31-8b", "llama-3.1", "llama-3.1-9b", "someone/llama-3.1-8b", "qwen", "", "8b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "llama-31-8b",
+        "llama31-8b",
+        "llama-3.18b",
+        "qwen38b",
+        "llama-3.1",
+        "llama-3.1-9b",
+        "someone/llama-3.1-8b",
+        "qwen",
+        "",
+        "8b",
+    ],
+)
 def test_another_identity_is_never_assumed(name):
     with pytest.raises(UserError):
         find_model(name)

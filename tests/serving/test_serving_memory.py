@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sizeup
+from sizeup.engine_cache import CacheRules, layer_caches, sequence_bytes
 from sizeup.errors import UserError
 from sizeup.evidence.cases import Case, shipped_cases
 from sizeup.evidence.validate import quantile
@@ -19,7 +20,6 @@ from sizeup.llm.formats import weight_bytes
 from sizeup.machine import find_gpu
 from sizeup.plan.engines import engine, engine_names
 from sizeup.plan.serving import Load, ServingLayout, ServingPlan
-from sizeup.serving.cache import CacheRules, layer_caches, sequence_bytes
 from sizeup.serving.limits import layout_problems
 from sizeup.serving.memory import ServingMemory, serving_memory
 from sizeup.serving.memory_case import predict_memory

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from sizeup.catalog.loader import model_config, model_records
@@ -85,6 +86,16 @@ def name_tokens(name: str) -> Tokens:
     return tuple(re.findall(r"[a-z]+|[0-9]+[a-z]*", name.lower()))
 
 
+def joined_name(tokens: Tokens) -> str:
+    """Return a name without its separators, which count only between two numbers.
+
+    >>> joined_name(name_tokens("DeepSeek-V3.2")), joined_name(name_tokens("deepseekv3 2")), joined_name(("v", "32"))
+    ('deepseekv3-2', 'deepseekv3-2', 'v32')
+    """
+    apart = ("-" if before[-1:].isdigit() and after[:1].isdigit() else "" for before, after in pairwise(("", *tokens)))
+    return "".join(separator + token for separator, token in zip(apart, tokens, strict=True))
+
+
 def _record(data: dict[str, Any], *, note: str = "") -> ModelRecord:
     fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     return ModelRecord(**fields, alias_note=note)
@@ -97,11 +108,11 @@ def _names(data: dict[str, Any]) -> tuple[str, list[str]]:
 
 def _called(name: str, data: dict[str, Any]) -> bool:
     """Return whether one of a record's names is ``name``; an organisation, where given, must be the record's own."""
-    wanted, (organisation, names) = name_tokens(name), _names(data)
+    wanted, (organisation, names) = joined_name(name_tokens(name)), _names(data)
     prefix, _, short = name.rpartition("/")
     if prefix and name_tokens(prefix) == name_tokens(organisation):
-        wanted = name_tokens(short)
-    return any(name_tokens(known) == wanted for known in names)
+        wanted = joined_name(name_tokens(short))
+    return any(joined_name(name_tokens(known)) == wanted for known in names)
 
 
 def _is_neutral(extra: Tokens) -> bool:
@@ -114,8 +125,8 @@ def _extends(name: str, data: dict[str, Any]) -> bool:
     prefix, _, short = name.rpartition("/")
     if prefix and name_tokens(prefix) != name_tokens(organisation):
         return False
-    wanted, known = name_tokens(short), name_tokens(names[0])
-    return bool(wanted) and known[: len(wanted)] == wanted and _is_neutral(known[len(wanted) :])
+    wanted, known = joined_name(name_tokens(short)), name_tokens(names[0])
+    return any(joined_name(known[:end]) == wanted and _is_neutral(known[end:]) for end in range(1, len(known)))
 
 
 def _shape(data: dict[str, Any]) -> dict[str, Any]:
@@ -137,7 +148,7 @@ def _choose(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _note(name: str, data: dict[str, Any], *, alone: bool) -> str:
     short = name.rpartition("/")[2]
-    if name_tokens(short) == name_tokens(data["name"].rpartition("/")[2]) and alone:
+    if joined_name(name_tokens(short)) == joined_name(name_tokens(data["name"].rpartition("/")[2])) and alone:
         return ""
     return f'"{name}" is read as {data["name"]}'
 

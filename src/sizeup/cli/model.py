@@ -40,7 +40,13 @@ class Tokens(click.ParamType[int]):
 @click.option("--context", type=Tokens(), metavar="N", help="Tokens in each sequence's cache (8k by default).")
 @click.option("--sequences", type=click.IntRange(min=1), default=1, help="Sequences kept at once.")
 @click.option("--cache-dtype", metavar="D", help="Number format of the cache (default: the model's).")
-@click.option("--engine", default="transformers", show_default=True, help="Whose cache rule to use.")
+@click.option(
+    "--engine",
+    default="transformers",
+    show_default=True,
+    metavar="E",
+    help="Whose cache rule to use: transformers, vllm, sglang, llama.cpp, tensorrt-llm; vllm==0.10 for a version.",
+)
 @click.option("--gpu", "machine", metavar="G", help="Hardware for a verdict: rtx-4090, 8xh100, p5.48xlarge.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object for each SPEC.")
 @click.option("--why", is_flag=True, help="Explain every number: formula, numbers put in, source.")
@@ -57,14 +63,18 @@ def model(
 ) -> int:
     """Size each SPEC: a catalog name, a Hub id, a config.json, a weight file, or a bare size like 70b."""
     from sizeup.machine import parse_machine
-    from sizeup.sizing import require_engine
 
-    require_engine(engine)
+    if engine != "transformers":
+        from sizeup.engine_cache import cache_engine
+
+        cache_engine(engine)  # a name that is none is said once, not for every SPEC
     cluster = parse_machine(machine) if machine is not None else None
-    wanted = {"format": format_name, "context": context, "sequences": sequences, "cache_dtype": cache_dtype}
+    wanted = {
+        "format": format_name, "context": context, "sequences": sequences, "cache_dtype": cache_dtype, "engine": engine,
+    }  # fmt: skip
     answers = [_answer(spec, cluster=cluster, **wanted) for spec in specs]
     if as_json:
-        _print_json(specs, answers, engine)
+        _print_json(specs, answers)
     else:
         _print_text(answers, why=why)
     return exit_code(answers)
@@ -109,11 +119,11 @@ def exit_code(answers: list[Any]) -> int:
     return 1 if any(answer.fits is False for answer in answers) else 0
 
 
-def _print_json(specs: tuple[str, ...], answers: list[Any], engine: str) -> None:
+def _print_json(specs: tuple[str, ...], answers: list[Any]) -> None:
     from sizeup.render.card_json import card_dict, error_dict
 
     objects = [
-        error_dict(spec, answer) if isinstance(answer, UserError) else card_dict(spec, answer, engine)
+        error_dict(spec, answer) if isinstance(answer, UserError) else card_dict(spec, answer)
         for spec, answer in zip(specs, answers, strict=True)
     ]
     click.echo(json.dumps(objects, indent=2, allow_nan=False))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sizeup.card import Card, Placement, Verdict, gpus_used
+from sizeup.card import Card, Placement, Verdict
 from sizeup.errors import UserError
+from sizeup.holding import gpus_used
 from sizeup.machine import Instance
 
 
@@ -14,7 +15,7 @@ def error_dict(spec: str, error: UserError) -> dict[str, Any]:
     return {"spec": spec, "error": error.message, "hint": error.hint, "nearest": list(error.nearest)}
 
 
-def card_dict(spec: str, card: Card, engine: str) -> dict[str, Any]:
+def card_dict(spec: str, card: Card) -> dict[str, Any]:
     """Return the object of one model: integer sizes first, then the trees that explain them."""
     model = card.model
     weights, cache = card.first_sizes
@@ -30,7 +31,7 @@ def card_dict(spec: str, card: Card, engine: str) -> dict[str, Any]:
         "weight_bytes": int(weights.value),
         "context": card.context,
         "sequences": card.sequences,
-        "engine": engine,
+        "engine": card.engine,
         "cache_dtype": card.cache_dtype if cache else None,
         "cache_bytes": int(cache.value) if cache else None,
         "left_out": list(card.left_out),

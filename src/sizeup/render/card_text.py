@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sizeup.card import ENVELOPE_STORE_BYTES, ENVELOPE_TRAIN_BYTES, USABLE_SHARE, Card, Placement, Verdict, gpus_used
+from sizeup.card import ENVELOPE_STORE_BYTES, ENVELOPE_TRAIN_BYTES, Card, Placement, Verdict
 from sizeup.catalog.lookup import TRUST
+from sizeup.holding import USABLE_SHARE, gpus_used
 from sizeup.llm.architecture import Architecture, StateCache, TokenCache
 from sizeup.llm.cache import growth_per_token
 from sizeup.machine import Instance
@@ -194,7 +195,7 @@ def _cache(card: Card) -> list[str]:
     if state:
         pieces.append(f"{format_count(state)} numbers of state per sequence")
     if architecture.max_positions:
-        full = model.cache_bytes(tokens=architecture.max_positions, dtype=card.cache_dtype)
+        full = model.cache_bytes(tokens=architecture.max_positions, dtype=card.cache_dtype, engine=card.engine)
         pieces.append(f"{format_gib(full.value)} at the full context of {architecture.max_positions:,}")
     return wrap("cache   " + "; ".join(pieces), hang=8)
 

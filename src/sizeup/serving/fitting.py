@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sizeup.card import runs
 from sizeup.catalog.lookup import ModelRecord, list_models
+from sizeup.engine_cache import sequence_bytes
 from sizeup.errors import UserError
+from sizeup.holding import runs
 from sizeup.llm.architecture import Architecture, StateCache, TokenCache
 from sizeup.llm.formats import stored_format_name
 from sizeup.physics.capability import loss_of
 from sizeup.plan.serving import ServingLayout, ServingPlan
-from sizeup.serving.cache import sequence_bytes
 from sizeup.serving.memory import ServingMemory, serving_memory
 from sizeup.serving.weights import active_bytes
 

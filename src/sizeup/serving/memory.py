@@ -10,14 +10,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sizeup.estimate import Estimate, leaf, total
-from sizeup.fitted.serving_memory import Coefficients, shipped_coefficients
-from sizeup.identity_cache import per_object
-from sizeup.llm.architecture import Architecture
-from sizeup.physics import serving_memory as physics
-from sizeup.plan.engines import Engine, engine
-from sizeup.plan.serving import Load, ServingLayout, ServingPlan
-from sizeup.serving.cache import (
+from sizeup.engine_cache import (
     CacheRules,
     LayerCache,
     layer_caches,
@@ -26,6 +19,13 @@ from sizeup.serving.cache import (
     sequence_bytes,
     state_bytes,
 )
+from sizeup.estimate import Estimate, leaf, total
+from sizeup.fitted.serving_memory import Coefficients, shipped_coefficients
+from sizeup.identity_cache import per_object
+from sizeup.llm.architecture import Architecture
+from sizeup.physics import serving_memory as physics
+from sizeup.plan.engines import Engine, engine
+from sizeup.plan.serving import Load, ServingLayout, ServingPlan
 from sizeup.serving.limits import Shape, largest_graph_batch, layout_problems, shape_of
 from sizeup.serving.weights import StageWeights, host_embedding_bytes, placed_weights, stage_weights
 

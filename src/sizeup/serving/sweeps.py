@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from sizeup.engine_cache import longest_sequence, sequence_bytes
 from sizeup.serving.answer import ServingAnswer
-from sizeup.serving.cache import longest_sequence, sequence_bytes
 from sizeup.serving.memory import ServingMemory
 from sizeup.sweep import Sweep, reach, spread
 
