@@ -57,10 +57,10 @@ def _model(values: Values) -> Outcome:
     from sizeup.sizing import model
     from sizeup.web.size_view import size_view
 
-    wanted = {key: values.get(key) for key in ("format", "context", "cache_dtype")}
+    wanted: dict[str, Any] = {key: values.get(key) for key in ("format", "context", "cache_dtype")}
     cluster = parse_machine(values["gpu"]) if values.get("gpu") else None
     card = size_card(model(needed(values, "model")), sequences=values.get("sequences", 1), cluster=cluster, **wanted)
-    data = [card_dict(values["model"], card, "transformers")]
+    data = [card_dict(values["model"], card)]
     return Outcome(answer=card, data=data, text=_text(card_lines(card)), view=size_view(card))
 
 

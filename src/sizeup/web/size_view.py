@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sizeup.card import USABLE_SHARE, Card, Verdict, gpus_used, usable_memory
+from sizeup.card import Card, Verdict, usable_memory
 from sizeup.estimate import Estimate
+from sizeup.holding import USABLE_SHARE, gpus_used
 from sizeup.render.card_text import card_remarks, describe, short
 from sizeup.units import format_count, format_dollars, format_gib
 from sizeup.web.view import (
