@@ -25,7 +25,7 @@ from sizeup.physics.meters import Coefficients, communicators, fragmented_bytes,
 from sizeup.physics.training_facts import training_facts
 from sizeup.physics.training_memory import columns_of, fragmentation_share, worst_stages
 from sizeup.physics.training_ranks import Moment, allocated, moments
-from sizeup.training.memory_case import plan_of_case
+from sizeup.training.case_plan import plan_of_case
 
 TARGET = Path(__file__).parent.parent / "src/sizeup/fitted/training_memory.json"
 GIB = 2**30

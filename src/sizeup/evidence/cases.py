@@ -40,6 +40,26 @@ class Measured:
     value: float
 
 
+METERS = {
+    "allocated": "allocated", "max_memory_allocated": "allocated", "reserved": "reserved",
+    "max_memory_reserved": "reserved", "nvidia-smi": "nvidia-smi", "nvml": "nvidia-smi", "device": "nvidia-smi",
+}  # fmt: skip
+"""Who counted memory, in the words of a table; a word that is not here is taken as not said."""
+
+
+def positive_number(text: str) -> float | None:
+    """Return a measured number, or None where the cell holds none ("", "OOM", "n/a", 0).
+
+    >>> positive_number("1,024.5"), positive_number("OOM")
+    (1024.5, None)
+    """
+    try:
+        value = float(text.replace(",", ""))
+    except ValueError:
+        return None
+    return value if 0 < value < float("inf") else None
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One row of a table; ``folder`` holds the model configurations that its ``model`` column names."""
@@ -62,9 +82,9 @@ class Case:
         """Return every number that the row measured; out of memory is 1 or 0."""
         quantities = TRAINING_QUANTITIES if self.table == "training" else SERVING_QUANTITIES
         found = [
-            Measured(name, self.row.get("mem_meter", "") if name == "mem_gib" else "", float(self.row[name]))
+            Measured(name, self._meter() if name == "mem_gib" else "", value)
             for name in quantities
-            if self.row.get(name)
+            if (value := positive_number(self.row.get(name, ""))) is not None
         ]
         ran_out = {"yes": 1.0, "no": 0.0, "oom": 1.0, "fits": 0.0}.get(
             self.row.get("oom", "") or self.row.get("outcome", "")
@@ -72,6 +92,9 @@ class Case:
         if ran_out is not None:
             found.append(Measured("oom", "", ran_out))
         return tuple(found)
+
+    def _meter(self) -> str:
+        return METERS.get(self.row.get("mem_meter", "").lower(), "")
 
     def architecture(self) -> Architecture:
         """Return the architecture of the case's model.

@@ -26,11 +26,15 @@ PREDICTORS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What a predictor says of one case: values by (quantity, meter), what it assumed, or why it skips."""
+    """What a predictor says of one case: values by (quantity, meter), what it assumed, or why it skips.
+
+    ``missing`` is why some values are not there; ``skipped`` why none are.
+    """
 
     values: Mapping[tuple[str, str], float] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
     skipped: str = ""
+    missing: str = ""
 
 
 Predictor = Callable[..., Predicted]
@@ -79,6 +83,9 @@ def predict_case(case: Case, *, leave_out: bool) -> list[Record]:
         answer = predictor(case.table)(case, left_out=case.group if leave_out else None)
     except UserError as error:
         answer = Predicted(skipped=str(error))
+    except (ArithmeticError, LookupError, ValueError) as error:
+        # a row nobody foresaw must not end a run over thousands
+        answer = Predicted(skipped=f"the row cannot be read: {type(error).__name__}: {error}")
     return [_record(case, measured, answer) for measured in case.measured()]
 
 
@@ -86,7 +93,8 @@ def _record(case: Case, measured: Measured, answer: Predicted) -> Record:
     value = answer.values.get((measured.quantity, measured.meter))
     skipped = answer.skipped
     if value is None and not skipped:
-        skipped = f"{measured.quantity} {measured.meter} of this kind of case is not predicted".replace("  ", " ")
+        kind = f"{measured.quantity} {measured.meter}".strip()
+        skipped = answer.missing or f"{kind} of this kind of case is not predicted"
     return Record(
         case_id=case.case_id,
         group=case.group,

@@ -10,9 +10,9 @@ import functools
 from dataclasses import dataclass
 from itertools import accumulate
 
-from sizeup.errors import UserError, nearest_names
 from sizeup.llm.architecture import ROW_USES, VOCABULARY_USES, Architecture, Layer, Tensor
 from sizeup.physics.activations import WEIGHT_ONLY, Shares, backward_bytes, kept_bytes, layer_tensors
+from sizeup.plan.case_words import targets_of
 from sizeup.plan.frameworks import Framework, framework
 from sizeup.plan.optimizers import Optimizer, optimizer
 from sizeup.plan.training import TARGETS, Adapter, TrainingPlan
@@ -260,14 +260,12 @@ def _scaled(bytes_kept: dict[str, float], plan: TrainingPlan, used: Framework) -
 
 
 def adapter_targets(targets: str) -> frozenset[str]:
-    """Return the uses that a word for LoRA targets names.
+    """Return the uses that LoRA targets name: a word of the plan's vocabulary, or modules separated by commas.
 
     Raises:
         UserError: no such word.
     """
-    if targets not in TARGETS:
-        raise UserError(f'no LoRA targets are called "{targets}"', nearest=nearest_names(targets, TARGETS))
-    return TARGETS[targets]
+    return targets_of(targets, TARGETS)
 
 
 def _adapter_of(tensor: Tensor, adapter: Adapter | None) -> float:

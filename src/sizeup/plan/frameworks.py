@@ -104,9 +104,12 @@ class Framework:
         return found
 
 
-_RENAMED = {"nemo": "megatron", "megatron-core": "megatron", "megatron-bridge": "megatron", "transformers": "hf",
-            "trl": "hf", "deepspeed": "hf-deepspeed", "composer": "llm-foundry"}  # fmt: skip
-"""Other names of the same training code."""
+_RENAMED = {
+    "nemo": "megatron", "megatron-core": "megatron", "megatron-bridge": "megatron", "megatron-lm": "megatron",
+    "transformers": "hf", "trl": "hf", "peft": "hf", "accelerate": "hf", "axolotl": "hf", "llama-factory": "hf",
+    "unsloth": "hf", "deepspeed": "hf-deepspeed", "gpt-neox": "megatron-deepspeed", "composer": "llm-foundry",
+}  # fmt: skip
+"""Other names of the same training code, and programs that wrap it."""
 
 
 @functools.cache
@@ -133,6 +136,11 @@ def _framework(name: str, record: Mapping[str, Any]) -> Framework:
     values = {key: value for key, value in record.items() if key in known}
     tables = {table: dict(record[table]) for table in _TABLES if table in record}
     return Framework(name=name, sources=tuple(record["sources"]), tables=tables, **values)
+
+
+def is_framework(name: str) -> bool:
+    """Return whether there is a record for ``name``."""
+    return _RENAMED.get(name, name) in frameworks()
 
 
 def framework(name: str) -> Framework:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sizeup.errors import UserError
-from sizeup.plan.frameworks import Framework, framework
+from sizeup.plan.case_words import tidy
+from sizeup.plan.frameworks import Framework, framework, is_framework
 from sizeup.plan.training import TARGETS, Adapter, Layout, Precision, TrainingPlan
+
+USUAL_SEQUENCE = 4096
+"""Tokens of a sequence where a case does not say (assumption)."""
 
 
 class _Reader:
     """Cells of a row, with a note for each one that was empty."""
 
     def __init__(self, row: Mapping[str, str]) -> None:
-        self.row = row
-        self.assumed: list[str] = []
+        self.row, notes = tidy(row)
+        self.assumed: list[str] = list(notes)
 
     def word(self, name: str, default: str, why: str = "") -> str:
         value = self.row.get(name, "")
@@ -32,13 +35,25 @@ class _Reader:
     def number(self, name: str, default: int, *, silent: bool = False) -> int:
         value = self.row.get(name, "")
         if value:
-            try:
-                return int(float(value))
-            except ValueError:
-                raise UserError(f'{name} is "{value}", not a number') from None
+            return int(value)
         if not silent:
             self.assumed.append(f"{name}: {default}")
         return default
+
+
+def framework_of(cells: _Reader) -> Framework:
+    """Return the framework of a case; one without a record is taken as the generic one, and that is noted."""
+    name = cells.row.get("framework", "").lower()
+    if name and is_framework(name):
+        return framework(name)
+    cells.assumed.append(f"framework: generic ({name} has no record)" if name else "framework: generic")
+    return framework("generic")
+
+
+def own_name(row: Mapping[str, str], used: Framework) -> str:
+    """Return the framework as the case names it: programs that share what they keep may differ in what they overlap."""
+    name = row.get("framework", "").lower()
+    return name if is_framework(name) else used.name
 
 
 def training_plan(row: Mapping[str, str], *, matrices: Mapping[str, int] | None = None) -> TrainingPlan:
@@ -47,18 +62,15 @@ def training_plan(row: Mapping[str, str], *, matrices: Mapping[str, int] | None 
     ``matrices`` is inputs plus outputs of all linear layers by use, to tell LoRA targets from a trainable count.
 
     Raises:
-        UserError: a cell that no assumption can fill is empty (framework, seq_len), or is not a number.
+        UserError: a cell holds what cannot be: a count that is none, an unknown kind of training.
     """
-    for needed in ("framework", "seq_len"):
-        if not row.get(needed):
-            raise UserError(f"the case does not say its {needed}")
     cells = _Reader(row)
-    used = framework(row["framework"])
+    used = framework_of(cells)
     method: Any = cells.word("kind", "pretrain")
     layout = _layout(cells, used)
     micro_batch = cells.number("micro_batch", 1)
     fields: dict[str, Any] = {
-        "sequence_length": cells.number("seq_len", 0),
+        "sequence_length": cells.number("seq_len", USUAL_SEQUENCE),
         "micro_batch": micro_batch,
         "global_batch": cells.number("global_batch", micro_batch * layout.dp),
         "optimizer": cells.word("optimizer", "adamw"),
@@ -71,14 +83,14 @@ def training_plan(row: Mapping[str, str], *, matrices: Mapping[str, int] | None 
     }
     layers = cells.row.get("recompute_layers")
     fields["recompute"] = "none" if layers else cells.word("recompute", cells.usual(used, "recompute", "none"))
-    fields["recompute_layers"] = int(float(layers)) if layers else None
+    fields["recompute_layers"] = int(layers) if layers else None
     return TrainingPlan(
         method=method,
-        framework=used.name,
-        framework_version=row.get("framework_version", ""),
+        framework=own_name(cells.row, used),
+        framework_version=cells.row.get("framework_version", ""),
         layout=layout,
-        cp_comm=row.get("cp_comm", ""),
-        async_tp=row.get("async_tp") == "yes",
+        cp_comm=cells.row.get("cp_comm", ""),
+        async_tp=cells.row.get("async_tp") == "yes",
         assumptions=tuple(cells.assumed),
         **fields,
     )
@@ -91,14 +103,16 @@ def _loss(cells: _Reader, used: Framework) -> str:
 
 
 def _layout(cells: _Reader, used: Framework) -> Layout:
-    gpus = cells.number("n_gpus", 1)
     tp, pp, cp = (cells.number(name, 1) for name in ("tp", "pp", "cp"))
+    gpus = cells.number("n_gpus", tp * pp * cp * cells.number("dp", 1, silent=True))
     ep = cells.number("ep", 1, silent=True)
     dp = cells.number("dp", max(1, gpus // (tp * pp * cp)))
+    if tp * pp * cp * dp != gpus:
+        cells.assumed.append(f"n_gpus: {tp * pp * cp * dp} (tp x pp x cp x dp, not {gpus})")
     sequence = cells.word("sequence_parallel", cells.usual(used, "sequence_parallel", "no")) if tp > 1 else "no"
     group = cells.row.get("shard_group", "")
-    sharding: Any = cells.word("sharding", cells.usual(used, "sharding", "none"))
-    shard = None if group in ("", "all") else int(float(group))
+    sharding: Any = cells.word("sharding", cells.usual(used, "sharding", "none") if dp * cp > 1 else "none")
+    shard = int(group) if group.isdigit() and int(group) else None
     if sharding == "hsdp" and shard is None:
         shard = cells.number("gpus_per_node", 8)
         cells.assumed.append(f"shard_group: {shard} (one node)")
@@ -124,7 +138,7 @@ def _targets(cells: _Reader, rank: int, trainable: str, matrices: Mapping[str, i
     """Return the targets, or those whose adapters at this rank have exactly the stated number of parameters."""
     if not cells.row.get("lora_targets") and trainable:
         for word, uses in TARGETS.items():
-            if rank * sum(matrices.get(use, 0) for use in uses) == int(float(trainable)):
+            if rank * sum(matrices.get(use, 0) for use in uses) == int(trainable):
                 return cells.word("lora_targets", word, "from the number of trainable parameters")
     return cells.word("lora_targets", "all-linear")
 
@@ -137,5 +151,5 @@ def _adapter(cells: _Reader, matrices: Mapping[str, int]) -> Adapter:
         rank=rank,
         targets=_targets(cells, rank, trainable, matrices),
         base_quant=quant,
-        trainable_parameters=int(float(trainable)) if trainable else None,
+        trainable_parameters=int(trainable) if trainable else None,
     )
