@@ -105,7 +105,9 @@ class Coefficients:
         attention: as ``sustained``, for fused attention; portable_attention: what is left of it on cards from 2022 on
             where the kernels were written for the generation before.
         streaming_eager, streaming_fused: times that the counted bytes of small kernels really move.
-        host_seconds, host_routed_seconds: host time per kernel launch, and per pass of a layer that routes tokens [s].
+        host_seconds, host_routed_seconds: host time per kernel of a pass with the operations around it (views,
+            allocations, autograd), and per pass of a layer that routes tokens [s].
+        host_modern: the share of that on hosts of cards from 2022 on.
         hidden_data: share of the compute beside it under which gathering and reducing can hide.
         hidden_tensor, hidden_experts: share of the exchange that a framework with overlap hides.
         contention: slowdown of compute while communication runs beside it.
@@ -122,8 +124,9 @@ class Coefficients:
     streaming_eager: float = 1.5
     streaming_fused: float = 0.8
     casts: float = 1.0
-    host_seconds: float = 5e-6
-    host_routed_seconds: float = 1e-3
+    host_seconds: float = 4.5e-5
+    host_routed_seconds: float = 2e-3
+    host_modern: float = 0.7
     hidden_data: float = 0.8
     hidden_tensor: float = 0.5
     hidden_experts: float = 0.3

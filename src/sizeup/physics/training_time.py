@@ -95,7 +95,7 @@ def raw_times(work: StepWork, plan: StepPlan, hardware: Hardware) -> RawTimes:
         attention_forward=attention_forward, attention_backward=attention_backward,
         streaming_forward=2 * tokens * values / move + expanded,
         casts_forward=cast_forward / move, casts_backward=cast_backward / move,
-        head_products=head_products, head_streaming=head_streaming, kernels=work.kernels,
+        head_products=head_products, head_streaming=head_streaming, kernels=work.kernels + where(plan.tp > 1, work.reductions, 0),
         eight_bit=float(plan.eight_bit), eager=float(plan.eager_attention),
         modern=float(hardware.modern), flops_per_watt=hardware.flops_per_watt,
         routed_layers=sum(e.count for e in work.experts),
@@ -188,10 +188,9 @@ def step_parts(
     launches = depth * raw.kernels * passes
     busy = matmul + attention + memory + recompute
     routing = c.host_routed_seconds * depth * raw.routed_layers * passes
-    # one kernel per operation where nothing is fused: twice as many
-    waiting = (1 - traits.graphs) * (c.host_seconds * launches * (2 - traits.fused) + routing)
-    sharp = 4
-    host = power(power(busy, sharp) + power(waiting, sharp), 1 / sharp) - busy
+    # hosts of cards from 2022 on are faster
+    host_speed = 1 - raw.modern * (1 - c.host_modern)
+    waiting = (1 - traits.graphs) * host_speed * (c.host_seconds * launches + routing)
     # network of one micro-batch
     tensor = depth * raw.tensor.seconds(c.network) * (2 + plan.recompute_full)
     tensor = tensor * (1 - traits.overlaps_tensor * c.hidden_tensor)
@@ -200,7 +199,11 @@ def step_parts(
     expert = depth * raw.expert_exchange.seconds(c.network) * (2 + plan.recompute_full)
     expert = expert * (1 - traits.overlaps_experts * c.hidden_experts)
     send = where(plan.pp > 1, 2 * plan.vpp * raw.stage.seconds(c.network), 0.0)
-    slow = busy + host + tensor + exposed_context + expert + send
+    running = busy + tensor + exposed_context + expert
+    # the card waits for the host, computing and communicating alike; the slower one decides, with a soft corner
+    sharp = 4
+    host = power(power(running, sharp) + power(waiting, sharp), 1 / sharp) - running
+    slow = running + host + send
     data, beside = _exposed_data(raw, plan, traits, c, slow * plan.micro_batches, slow, work.layers)
     head = once.head_matmul + once.head_memory
     mean = slow - head + head / plan.pp
@@ -254,7 +257,9 @@ def _exposed_data(
     collected = where(several, gathers * gather, 0.0)
     # without shards a ring all-reduce is a reduce-scatter and an all-gather of the same size
     summed = where(several, reduces * reduce * where(plan.shards > 1, 1, 2), 0.0)
-    beside = where(plan.gathers > 0, work_seconds, slow) * c.hidden_data * traits.overlaps_data
+    # interleaved chunks finish one after the other, each with its last micro-batches in flight
+    window = slow * where(plan.vpp > 1, minimum(plan.pp, plan.micro_batches), 1)
+    beside = where(plan.gathers > 0, work_seconds, window) * c.hidden_data * traits.overlaps_data
     # a third of the work is forward, two thirds backward; sharded weights are gathered in both
     backward = 2 / 3
     hides = where(

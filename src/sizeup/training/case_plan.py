@@ -20,6 +20,8 @@ USUAL_BATCH_TOKENS = 2**20
 """Tokens per optimizer step of pre-training where nothing is said ([gpt3] table 2.1: 0.5 to 3.2 million)."""
 MICRO_BATCHES = (8, 4, 2, 1)
 """Micro-batches that are tried where nothing is said, best first."""
+USUAL_CHUNKS = (4, 3, 5, 2, 6, 7, 1)
+"""Chunks of an interleaved pipeline where nothing is said, best first; layers must divide into them (assumption)."""
 USUAL_NETWORK = 12.5e9
 """Network of a node, per card, where the catalog has none [bytes/s] (assumption: 100 Gbit/s)."""
 SHARE_OF_CARD = 0.9
@@ -116,12 +118,11 @@ def _fits(plan: TrainingPlan, architecture: Architecture, gpu: Gpu, *, micro_bat
 
 
 def _with_chunks(plan: TrainingPlan, layers: int) -> TrainingPlan:
-    """Return a Megatron pipeline interleaved in up to 4 chunks, which its recipes do, where the row does not say."""
+    """Return a Megatron pipeline interleaved, which its recipes do, where the row does not say."""
     layout = plan.layout
     if plan.framework not in ("megatron", "nemo") or layout.pp < 2 or plan.micro_batches % layout.pp:
         return _split_for_pipeline(plan)
-    fits = [v for v in (4, 3, 2, 1) if layers % (layout.pp * v) == 0]
-    chunks = fits[0] if fits else 1
+    chunks = next((v for v in USUAL_CHUNKS if layers % (layout.pp * v) == 0), 1)
     notes = (*plan.assumptions, f"vpp: {chunks} (interleaved)")
     return replace(plan, layout=replace(layout, vpp=chunks), assumptions=notes)
 
