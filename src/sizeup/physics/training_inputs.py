@@ -64,7 +64,10 @@ class StepPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """The limits and measured curves of one card, and its links: inside the fast domain and between nodes."""
+    """The limits and measured curves of one card, and its links: inside the fast domain and between nodes.
+
+    ``plain_rate`` is at what products run that cannot use tensor cores [FLOP/s].
+    """
 
     peak: float
     wide_peak: float
@@ -74,6 +77,7 @@ class Hardware:
     attention: Curve
     modern: bool
     flops_per_watt: float
+    plain_rate: float
     streaming: Curve
     inside: Link
     exchange: Link

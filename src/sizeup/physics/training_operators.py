@@ -66,6 +66,10 @@ def attention_times(work: StepWork, plan: StepPlan, hardware: Hardware) -> tuple
     return forward, backward
 
 
+ALIGNED = 8
+"""16-bit products run on tensor cores where their dimensions are multiples of this ([nvidia_matmul])."""
+
+
 def eager_attention_times(work: StepWork, plan: StepPlan, hardware: Hardware) -> tuple[Column, Column]:
     """Return the seconds of attention that writes its scores: two full products forward, four backward, and softmax.
 
@@ -79,13 +83,23 @@ def eager_attention_times(work: StepWork, plan: StepPlan, hardware: Hardware) ->
         if mixer.kind != "attention":
             continue
         rows = plan.micro_batch * plan.sequence * maximum(1, mixer.heads / plan.tp) / plan.cp
-        score = _product_seconds(rows, plan.sequence, mixer.key_dim, hardware, eight_bit=False, written=2)
-        value = _product_seconds(rows, mixer.value_dim, plan.sequence, hardware, eight_bit=False, written=2)
+        products = _score_seconds(rows, mixer.key_dim, mixer.value_dim, plan, hardware)
         scores = rows * plan.sequence
         move = hardware.bandwidth * hardware.streaming.bandwidth
-        forward = forward + count * (score + value + forward_bytes * scores / move)
-        backward = backward + count * (2 * (score + value) + backward_bytes * scores / move)
+        forward = forward + count * (products + forward_bytes * scores / move)
+        backward = backward + count * (2 * products + backward_bytes * scores / move)
     return forward, backward
+
+
+def _score_seconds(rows: Column, key_dim: int, value_dim: int, plan: StepPlan, hardware: Hardware) -> Column:
+    """Return the seconds of the two products with scores; odd head dimensions run without tensor cores.
+
+    Source: [nvidia_matmul] section 2.2
+    """
+    if key_dim % ALIGNED or value_dim % ALIGNED:
+        return 2 * rows * plan.sequence * (key_dim + value_dim) / hardware.plain_rate
+    score = _product_seconds(rows, plan.sequence, key_dim, hardware, eight_bit=False, written=2)
+    return score + _product_seconds(rows, value_dim, plan.sequence, hardware, eight_bit=False, written=2)
 
 
 def grouped_seconds(rows: Column, n: Column, k: Column, groups: Column, plan: StepPlan, hardware: Hardware) -> Column:

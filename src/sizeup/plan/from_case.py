@@ -90,10 +90,22 @@ def training_plan(row: Mapping[str, str], *, matrices: Mapping[str, int] | None 
         framework_version=cells.row.get("framework_version", ""),
         layout=layout,
         cp_comm=cells.row.get("cp_comm", ""),
-        async_tp=cells.row.get("async_tp") == "yes",
+        async_tp=_overlaps_tensor(cells, used, layout),
         assumptions=tuple(cells.assumed),
         **fields,
     )
+
+
+def _overlaps_tensor(cells: _Reader, used: Framework, layout: Layout) -> bool:
+    """Return whether tensor-parallel exchanges run beside products; on several nodes Megatron's recipes since 2024 do."""
+    stated = cells.row.get("async_tp", "")
+    if stated or layout.tp == 1 or used.name != "megatron":
+        return stated == "yes"
+    several = layout.gpus > cells.number("gpus_per_node", 8, silent=True)
+    if several and layout.sequence_parallel and cells.row.get("year", "2024") >= "2024":
+        cells.assumed.append("async_tp: yes (Megatron on several nodes)")
+        return True
+    return False
 
 
 def _loss(cells: _Reader, used: Framework) -> str:

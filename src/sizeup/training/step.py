@@ -27,6 +27,8 @@ from sizeup.plan.training import TrainingPlan
 
 USUAL_WATTS = 700.0
 """Power of a card whose catalog record has none (assumption: an H100's)."""
+PLAIN_SHARE = 0.5
+"""Share of the plain fp32 rate that 16-bit products of odd dimensions reach (assumption, from heads of 108 and 150)."""
 MODERN_YEAR = 2022
 """First year of cards with asynchronous tensor cores (Hopper), which attention kernels must be written for."""
 EIGHT_BIT = ("fp8", "mxfp8", "nvfp4")
@@ -137,6 +139,7 @@ def hardware_of(cluster: Cluster, compute_dtype: str) -> Hardware:
         gemm=curves.gemm(dtype), wide_gemm=curves.gemm("bf16"),
         attention=curves.prefill_attention("bf16"), modern=cluster.gpu.year >= MODERN_YEAR,
         flops_per_watt=curves.peak("bf16") / (cluster.gpu.tdp_watts or USUAL_WATTS),
+        plain_rate=PLAIN_SHARE * cluster.gpu.peak_flops_per_second.get("fp32", curves.peak("bf16") / 8),
         streaming=curves.streaming(),
         inside=curves.inside(gpus=node.gpus).link if joined else none,
         exchange=curves.inside("all_to_all", gpus=node.gpus).link if joined else none,
