@@ -97,7 +97,7 @@ def training_plan(row: Mapping[str, str], *, matrices: Mapping[str, int] | None 
 
 
 def _overlaps_tensor(cells: _Reader, used: Framework, layout: Layout) -> bool:
-    """Return whether tensor-parallel exchanges run beside products; on several nodes Megatron's recipes since 2024 do."""
+    """Return whether tensor-parallel exchanges run beside products: Megatron's do since 2024 on several nodes."""
     stated = cells.row.get("async_tp", "")
     if stated or layout.tp == 1 or used.name != "megatron":
         return stated == "yes"

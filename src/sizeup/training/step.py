@@ -135,7 +135,8 @@ def hardware_of(cluster: Cluster, compute_dtype: str) -> Hardware:
     none = Link(bytes_per_second=1.0, latency_seconds=0.0)
     joined = cluster.gpus > 1 and domain > 1
     return Hardware(
-        peak=curves.peak(dtype), wide_peak=curves.peak("fp32" if dtype == "fp32" else "bf16"), bandwidth=curves.bandwidth(),
+        peak=curves.peak(dtype), wide_peak=curves.peak("fp32" if dtype == "fp32" else "bf16"),
+        bandwidth=curves.bandwidth(),
         gemm=curves.gemm(dtype), wide_gemm=curves.gemm("bf16"),
         attention=curves.prefill_attention("bf16"), modern=cluster.gpu.year >= MODERN_YEAR,
         flops_per_watt=curves.peak("bf16") / (cluster.gpu.tdp_watts or USUAL_WATTS),
