@@ -14,7 +14,7 @@ import json
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from scipy.optimize import least_squares
 from sizeup.errors import UserError
 from sizeup.evidence.cases import Case, shipped_cases
 from sizeup.fitted.serving_time import (
+    CLASS,
+    CLASSES,
     COMMON,
     GLOBAL_NAMES,
     LIMITS,
@@ -32,6 +34,7 @@ from sizeup.fitted.serving_time import (
     STARTS,
     TIME_NAMES,
     coefficients_of,
+    engine_of,
     family_of,
 )
 from sizeup.physics.queueing import ClosedLoop, Requests
@@ -48,35 +51,47 @@ DRAW = 0.5
 QUANTITIES = ("ttft_ms", "tpot_ms", "output_tokens_per_second", "prefill_tokens_per_second")
 
 
-class Batch:
-    """Questions of one task (and one kind of scheduler), flat, so that one evaluation is a few array operations."""
+class Block:
+    """Cases of one group, engine family, task and kind of load, flat: one evaluation is a few array operations."""
 
-    def __init__(self, cases: Sequence[Case], questions: Sequence[Question]) -> None:
-        self.cases, self.questions = list(cases), list(questions)
-        first = questions[0]
-        self.names = list(first.steps)
+    def __init__(self, family: str, cases: Sequence[Case], questions: Sequence[Question]) -> None:
+        self.family, self.cases, self.questions = family, list(cases), list(questions)
+        self.names = list(questions[0].steps)
         rows: list[tuple[float, ...]] = []
         steps: list[tuple[float, ...]] = []
-        for number, asked in enumerate(questions):
+        for asked in questions:
             for name in self.names:
                 step = asked.steps[name]
-                rows += [self._row(operator, len(steps), number) for operator in step.operators]
+                rows += [self._row(operator, len(steps)) for operator in step.operators]
                 work, shape = asked.work, step.shape
-                steps.append((number, work.layers, work.kernels, shape.decodes, shape.chunk, asked.division.pp))
-        columns, table = np.array(rows, dtype=float).T, np.array(steps, dtype=float).T
+                steps.append((work.layers, work.kernels, shape.decodes, shape.chunk, asked.division.pp))
+        columns = np.array(rows, dtype=float).T
         self.compute, self.memory, self.floor, self.sharpness, self.count = columns[:5]
-        self.kind, self.step, self.case = (columns[i].astype(int) for i in (5, 6, 7))
-        self.most_compute, self.most_memory = 1 / columns[8], 1 / columns[9]
+        self.kind, self.step = (columns[i].astype(int) for i in (5, 6))
+        self.most_compute, self.most_memory = 1 / columns[7], 1 / columns[8]
         self.most_memory[self.kind == KINDS.index("network")] = np.inf
-        self.of_case = table[0].astype(int)
-        self.layers, self.kernels, self.decodes, self.chunk, self.pp = table[1:]
+        self.layers, self.kernels, self.decodes, self.chunk, self.pp = np.array(steps, dtype=float).T
         self.asked = self._columns(questions)
+        self.targets = {quantity: self._targets(quantity) for quantity in QUANTITIES}
+
+    @property
+    def group(self) -> str:
+        """Who measured."""
+        return self.cases[0].group
+
+    def _targets(self, quantity: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the places, logarithms and weights of what was measured of one quantity."""
+        found = [(i, v, c) for i, c in enumerate(self.cases) for q, v in measured_of(c) if q == quantity]
+        # each group and kind of number counts with the square root of its size
+        each = len(found) ** -0.25 * (0.6 if quantity == "ttft_ms" else 1.0) if found else 0.0
+        weights = [each * (1.0 if case.row["quality"] == "A" else 0.4) for _, _, case in found]
+        return np.array([i for i, _, _ in found], dtype=int), np.log([v for _, v, _ in found]), np.array(weights)
 
     @staticmethod
-    def _row(operator: Operator, step: int, case: int) -> tuple[float, ...]:
+    def _row(operator: Operator, step: int) -> tuple[float, ...]:
         return (
             float(operator.compute_seconds), float(operator.memory_seconds), operator.floor_seconds, operator.sharpness,
-            operator.count, KINDS.index(operator.kind), step, case, operator.compute_share, operator.memory_share,
+            operator.count, KINDS.index(operator.kind), step, operator.compute_share, operator.memory_share,
         )  # fmt: skip
 
     @staticmethod
@@ -95,96 +110,59 @@ class Batch:
             prefill_steps=column(lambda a: a.prefill_steps),
         )  # fmt: skip
 
-    def evaluate(self, values: Mapping[str, np.ndarray], load: Mapping[str, float]) -> dict[str, np.ndarray]:
-        """Return every quantity of every question; ``values`` are coefficients by question."""
-        by = {name: value[self.case] for name, value in values.items()}
-        share = np.where(self.kind == 3, by["attention"], np.where(self.kind == 6, by["network"], by["bandwidth"]))
+    def evaluate(self, of: Mapping[str, float], load: Mapping[str, float]) -> dict[str, np.ndarray]:
+        """Return every quantity of every question under one set of coefficients."""
+        shares = np.full(len(KINDS), of["bandwidth"])
+        shares[KINDS.index("decode attention")], shares[KINDS.index("network")] = of["attention"], of["network"]
+        slower = np.ones(len(KINDS))
+        slower[KINDS.index("prefill attention")] = of["attention"]
         p = self.sharpness
-        slower = np.where(self.kind == 4, by["attention"], 1.0)
-        fast, share = np.minimum(by["compute"] * slower, self.most_compute), np.minimum(share, self.most_memory)
+        fast = np.minimum(of["compute"] * slower[self.kind], self.most_compute)
+        share = np.minimum(shares[self.kind], self.most_memory)
         joined = ((self.compute / fast) ** p + (self.memory / share) ** p) ** (1 / p)
-        device = np.bincount(self.step, self.count * (by["floor"] * self.floor + joined), len(self.of_case))
-        of = {name: value[self.of_case] for name, value in values.items()}
+        device = np.bincount(self.step, self.count * (of["floor"] * self.floor + joined), len(self.layers))
         busy = np.maximum(device + self.layers * of["layer_seconds"], self.kernels * of["launch_seconds"])
         busy += of["step_seconds"] + of["sequence_seconds"] * self.decodes / self.pp + of["token_seconds"] * self.chunk
         table = busy.reshape(len(self.questions), len(self.names))
-        return evaluate(self.asked, dict(zip(self.names, table.T, strict=False)), values["request_seconds"], load)
+        return evaluate(self.asked, dict(zip(self.names, table.T, strict=False)), of["request_seconds"], load)
+
+    def errors(self, of: Mapping[str, float], load: Mapping[str, float]) -> dict[str, np.ndarray]:
+        """Return log(predicted / measured) of every target by quantity."""
+        answers = self.evaluate(of, load)
+        return {
+            quantity: np.log(np.maximum(answers[quantity][places], 1e-12)) - values
+            for quantity, (places, values, _) in self.targets.items()
+            if len(places)
+        }
 
 
 Tables = dict[str, dict[str, float]]
 
 
-class Problem:
-    """Residuals of the cases that pass ``keep``, as a function of coefficients."""
+def families(blocks: Sequence[Block]) -> list[str]:
+    """Return the engine families that have cases."""
+    return sorted({block.family for block in blocks})
 
-    def __init__(self, batches: Sequence[Batch], keep: Callable[[Case], bool]) -> None:
-        self.batches = batches
-        sizes: dict[tuple[str, str, str, str], int] = defaultdict(int)
-        for batch in batches:
-            for case in filter(keep, batch.cases):
-                for quantity, _ in measured_of(case):
-                    sizes[self._key(case, quantity)] += 1
-        self.targets = [
-            [
-                (i, quantity, math.log(value), self._weight(case, quantity, sizes))
-                for i, case in enumerate(batch.cases)
-                if keep(case)
-                for quantity, value in measured_of(case)
-            ]
-            for batch in batches
-        ]
 
-    @staticmethod
-    def _key(case: Case, quantity: str) -> tuple[str, str, str, str]:
-        return case.group, family_of(case.row["engine"], case.row["engine_version"]), case.row["task"], quantity
+def residuals(blocks: Sequence[Block], tables: Tables, load: Mapping[str, float]) -> np.ndarray:
+    """Return the weighted errors of all targets."""
+    found = [np.zeros(0)]
+    for block in blocks:
+        errors = block.errors(coefficients_of(tables, block.family)[1], load)
+        found += [3 * error * block.targets[quantity][2] for quantity, error in errors.items()]
+    return np.concatenate(found)
 
-    def _weight(self, case: Case, quantity: str, sizes: Mapping[tuple[str, str, str, str], int]) -> float:
-        # each group and kind of number counts with the square root of its size
-        weight = sizes[self._key(case, quantity)] ** -0.25
-        return weight * (0.4 if case.row["quality"] != "A" else 1.0) * (0.6 if quantity == "ttft_ms" else 1.0)
 
-    def restricted(self, family: str) -> Problem:
-        """Return the same problem with the cases of one engine family only."""
-        same = [
-            [
-                t
-                for t in targets
-                if family_of(b.cases[t[0]].row["engine"], b.cases[t[0]].row["engine_version"]) == family
-            ]
-            for b, targets in zip(self.batches, self.targets, strict=False)
-        ]
-        part = object.__new__(Problem)
-        part.batches = [b for b, targets in zip(self.batches, same, strict=False) if targets]
-        part.targets = [targets for targets in same if targets]
-        return part
-
-    def families(self) -> list[str]:
-        """Return the engine families that have cases."""
-        return sorted(
-            {
-                family_of(b.cases[t[0]].row["engine"], b.cases[t[0]].row["engine_version"])
-                for b, targets in zip(self.batches, self.targets, strict=False)
-                for t in targets
-            }
-        )
-
-    def errors(self, tables: Tables, load: Mapping[str, float]) -> list[tuple[Case, str, float, float]]:
-        """Return (case, quantity, log of predicted over measured, weight) of every target."""
-        found = []
-        for batch, targets in zip(self.batches, self.targets, strict=False):
-            if not targets:
-                continue
-            of = [coefficients_of(tables, family_of(q.engine, q.version))[1] for q in batch.questions]
-            values = {name: np.array([table[name] for table in of]) for name in TIME_NAMES}
-            answers = batch.evaluate(values, load)
-            found += [
-                (batch.cases[i], quantity, math.log(max(answers[quantity][i], 1e-12)) - log_value, weight)
-                for i, quantity, log_value, weight in targets
-            ]
-        return found
-
-    def residuals(self, tables: Tables, load: Mapping[str, float]) -> np.ndarray:
-        return np.array([3 * error * weight for _, _, error, weight in self.errors(tables, load)])
+def outcomes(
+    blocks: Sequence[Block], tables: Tables, load: Mapping[str, float]
+) -> list[tuple[Case, str, float]]:
+    """Return (case, quantity, log of predicted over measured) of every target."""
+    found = []
+    for block in blocks:
+        for quantity, errors in block.errors(coefficients_of(tables, block.family)[1], load).items():
+            places = block.targets[quantity][0]
+            found += [(block.cases[i], quantity, float(e)) for i, e in zip(places, errors, strict=True)]
+    return found
 
 
 def _bounds(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -200,55 +178,54 @@ def _solve(function: Callable[[np.ndarray], np.ndarray], start: np.ndarray, boun
     return np.asarray(found.x)
 
 
-def fit(problem: Problem) -> tuple[Tables, dict[str, float]]:
-    """Return coefficients by engine family and those of the load: common ones first, then each engine's own."""
-    names, start = list(TIME_NAMES), np.log([COMMON[name] for name in TIME_NAMES])
-    spread = np.array([SPREAD.get(name, 1.0) for name in names])
-    prior = np.log([COMMON[name] for name in names])
-
-    def table(vector: np.ndarray) -> dict[str, float]:
-        return dict(zip(names, np.exp(vector).tolist(), strict=False))
-
-    load = dict(GLOBAL_NAMES)
-    common = _solve(
-        lambda v: np.concatenate([problem.residuals({"any": table(v)}, load), COMMON_DRAW * (v - prior) / spread]),
-        start,
-        _bounds(names),
-    )
-    tables: Tables = {"any": table(common)}
+def fit(blocks: Sequence[Block], only: Collection[str] | None = None) -> tuple[Tables, dict[str, float]]:
+    """Return coefficients and those of the load: common ones first, each class's drawn to them, each engine's to its
+    class's. ``only`` names the families to learn (all by default)."""
+    load, prior = dict(GLOBAL_NAMES), dict(COMMON)
+    tables: Tables = {"any": _fit_table(blocks, prior, prior, load, COMMON_DRAW)}
+    for kind in CLASSES:
+        kin = [block for block in blocks if CLASS[engine_of(block.family)] == kind]
+        drawn = {**tables["any"], **STARTS.get(kind, {})}
+        tables[kind] = _fit_table(kin, drawn, drawn, load, DRAW) if kin else drawn
     for _ in range(2):
-        for family in problem.families():
-            special = STARTS.get(family, {})
-            drawn = np.array([math.log(special.get(n, math.exp(c))) for n, c in zip(names, common, strict=False)])
-            begin = np.log([tables[family][n] for n in names]) if family in tables else drawn
-            tables[family] = table(_fit_family(problem.restricted(family), begin, drawn, table, load, spread))
-        load = _fit_load(problem, tables, load)
+        for family in sorted(only if only is not None else families(blocks)):
+            drawn = {**tables[CLASS[engine_of(family)]], **STARTS.get(family, {})}
+            own = [block for block in blocks if block.family == family]
+            if own:
+                tables[family] = _fit_table(own, tables.get(family, drawn), drawn, load, DRAW)
+        load = _fit_load(blocks, tables, load)
     return tables, load
 
 
-def _fit_family(
-    part: Problem, begin: np.ndarray, drawn: np.ndarray, table: Callable[[np.ndarray], dict[str, float]],
-    load: Mapping[str, float], spread: np.ndarray,
-) -> np.ndarray:  # fmt: skip
-    """Return the logarithms of one family's coefficients."""
+def _fit_table(
+    blocks: Sequence[Block], begin: Mapping[str, float], drawn: Mapping[str, float], load: Mapping[str, float],
+    draw: float,
+) -> dict[str, float]:  # fmt: skip
+    """Return one set of coefficients that fits all blocks, drawn towards another."""
+    names = list(TIME_NAMES)
+    spread = np.array([SPREAD.get(name, 1.0) for name in names])
+    prior = np.log([drawn[name] for name in names])
 
-    def residuals(vector: np.ndarray) -> np.ndarray:
-        return np.concatenate([part.residuals({"any": table(vector)}, load), DRAW * (vector - drawn) / spread])
+    def off(vector: np.ndarray) -> np.ndarray:
+        of = {"any": dict(zip(names, np.exp(vector).tolist(), strict=True))}
+        return np.concatenate([residuals(blocks, of, load), draw * (vector - prior) / spread])
 
-    return _solve(residuals, begin, _bounds(list(TIME_NAMES)))
+    found = _solve(off, np.log([begin[name] for name in names]), _bounds(names))
+    return dict(zip(names, np.exp(found).tolist(), strict=True))
 
 
-def _fit_load(problem: Problem, tables: Tables, load: Mapping[str, float]) -> dict[str, float]:
+def _fit_load(blocks: Sequence[Block], tables: Tables, load: Mapping[str, float]) -> dict[str, float]:
     """Return how loads were offered, given the coefficients of the engines."""
     names = list(load)
+    loops = [block for block in blocks if block.asked.loop is not None]
 
-    def residuals(vector: np.ndarray) -> np.ndarray:
-        off = problem.residuals(tables, dict(zip(names, vector, strict=True)))
-        return np.concatenate([off, COMMON_DRAW * (vector - np.array(list(GLOBAL_NAMES.values())))])
+    def off(vector: np.ndarray) -> np.ndarray:
+        found = residuals(loops, tables, dict(zip(names, vector, strict=True)))
+        return np.concatenate([found, COMMON_DRAW * (vector - np.array(list(GLOBAL_NAMES.values())))])
 
     most = [1.0 if name != "overlap" else 2.0 for name in names]
     found = least_squares(
-        residuals, np.minimum(list(load.values()), most), bounds=(0, most), max_nfev=10, loss="soft_l1", f_scale=0.3,
+        off, np.minimum(list(load.values()), most), bounds=(0, most), max_nfev=10, loss="soft_l1", f_scale=0.3,
         diff_step=1e-2,
     )  # fmt: skip
     return dict(zip(names, found.x.tolist(), strict=True))
@@ -263,10 +240,10 @@ def as_record(tables: Tables, load: Mapping[str, float]) -> dict[str, Any]:
     return {"engines": {name: rounded(found) for name, found in tables.items()}, "load": rounded(load)}
 
 
-def report(errors: Sequence[tuple[Case, str, float, float]], title: str) -> None:
+def report(found: Sequence[tuple[Case, str, float]], title: str) -> None:
     """Print errors by task, quantity, group and engine."""
     by: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for case, quantity, log_error, _ in errors:
+    for case, quantity, log_error in found:
         if case.row["quality"] == "A":
             engine = f"{case.row['engine']} {case.row['engine_version']}".strip()
             for key in ((case.group, engine), (case.group, ""), ("all", "")):
@@ -280,9 +257,10 @@ def report(errors: Sequence[tuple[Case, str, float, float]], title: str) -> None
         )
 
 
-def load_batches() -> list[Batch]:
-    """Return the measured cases of speed by task and scheduler."""
-    grouped: dict[tuple[str, bool, bool], tuple[list[Case], list[Question]]] = defaultdict(lambda: ([], []))
+def load_blocks() -> list[Block]:
+    """Return the measured cases of speed in blocks."""
+    grouped: dict[tuple[str, str, str, bool, bool], tuple[list[Case], list[Question]]]
+    grouped = defaultdict(lambda: ([], []))
     for case in shipped_cases("serving"):
         if case.row["task"] not in TASKS or not measured_of(case):
             continue
@@ -291,10 +269,11 @@ def load_batches() -> list[Batch]:
         except UserError as error:
             print(case.case_id, error, file=sys.stderr)
             continue
-        cases, questions = grouped[asked.task, asked.scheduler.mixes, asked.fixed_lengths]
+        family = family_of(asked.engine, asked.version)
+        cases, questions = grouped[case.group, family, asked.task, asked.scheduler.mixes, asked.fixed_lengths]
         cases.append(case)
         questions.append(asked)
-    return [Batch(cases, questions) for cases, questions in grouped.values()]
+    return [Block(key[1], cases, questions) for key, (cases, questions) in grouped.items()]
 
 
 def measured_of(case: Case) -> list[tuple[str, float]]:
@@ -307,25 +286,24 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="only with all groups, write nothing")
     quick = parser.parse_args().quick
-    batches = load_batches()
-    cases = [case for batch in batches for case in batch.cases]
+    blocks = load_blocks()
+    cases = [case for block in blocks for case in block.cases]
     groups = sorted({case.group for case in cases})
-    everything = Problem(batches, lambda case: True)
-    tables, load = fit(everything)
-    report(everything.errors(tables, load), "all")
-    print(json.dumps(as_record(tables, load)))
+    tables, load = fit(blocks)
+    report(outcomes(blocks, tables, load), "all")
     if quick:
+        print(json.dumps(as_record(tables, load)))
         return
     record: dict[str, Any] = {
         "made": datetime.date.today().isoformat(), "by": "scripts/fit_serving_time.py", "cases": len(cases),
         "groups": {group: sum(case.group == group for case in cases) for group in groups},
         "all": as_record(tables, load), "without": {},
     }  # fmt: skip
-    outside: list[tuple[Case, str, float, float]] = []
+    outside: list[tuple[Case, str, float]] = []
     for group in groups:
-        without = fit(Problem(batches, lambda case, group=group: case.group != group))
+        without = fit([block for block in blocks if block.group != group])
         record["without"][group] = as_record(*without)
-        outside += Problem(batches, lambda case, group=group: case.group == group).errors(*without)
+        outside += outcomes([block for block in blocks if block.group == group], *without)
     report(outside, "without")
     OUT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

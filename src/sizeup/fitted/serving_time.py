@@ -15,7 +15,7 @@ from sizeup.physics.serving_time import Speed
 
 COMMON: Mapping[str, float] = {
     "compute": 0.85, "bandwidth": 0.95, "attention": 0.9, "network": 0.9, "floor": 0.6, "layer_seconds": 5e-6,
-    "launch_seconds": 1e-7, "step_seconds": 3e-4, "sequence_seconds": 1e-5, "token_seconds": 1e-7,
+    "launch_seconds": 1e-7, "step_seconds": 1e-3, "sequence_seconds": 1e-5, "token_seconds": 1e-7,
     "request_seconds": 1e-2,
 }  # fmt: skip
 """Where the fit starts, for every engine."""
@@ -49,6 +49,15 @@ def together(load: Mapping[str, float], *, mixes: bool, fixed_lengths: bool) -> 
     return load[f"{'mixed' if mixes else 'apart'}_{'fixed' if fixed_lengths else 'random'}"]
 
 
+CLASS: Mapping[str, str] = {
+    "vllm": "server", "sglang": "server", "trtllm": "server", "llama.cpp": "local", "exllamav2": "local",
+    "gpt-fast": "local", "autoawq": "local", "transformers": "eager",
+}  # fmt: skip
+"""What kind of program an engine is: a server schedules requests step by step, a local one runs a bare loop of kernels,
+an eager one launches each kernel from Python. Engines of a class resemble each other more than others."""
+
+CLASSES = tuple(dict.fromkeys(CLASS.values()))
+
 GRAPHS_SINCE = {"vllm": (0, 8), "sglang": (0, 0), "trtllm": (1, 0)}
 """From which version on an engine family is the one of today (other schedulers and kernels before)."""
 
@@ -64,12 +73,19 @@ def family_of(engine: str, version: str) -> str:
     return f"{engine}-old" if since and numbers and numbers < since else engine
 
 
+def engine_of(family: str) -> str:
+    """Return the engine of a family."""
+    return family.removesuffix("-old")
+
+
 def coefficients_of(tables: Mapping[str, Mapping[str, float]], family: str) -> tuple[str, dict[str, float]]:
-    """Return whose coefficients a family takes, and them: its own, its engine's of today, else the common ones."""
-    for name in (family, family.removesuffix("-old")):
+    """Return whose coefficients a family takes, and them: its own, its engine's of today, its class's, the common ones."""
+    for name in (family, engine_of(family)):
         if name in tables:
             return name, dict(tables[name])
-    return "no particular engine", {**tables["any"], **STARTS.get(family, {})}
+    kind = CLASS.get(engine_of(family), "any")
+    known = f"engines that are {kind}" if kind in tables and kind != "any" else "no particular engine"
+    return known, {**tables.get(kind, tables["any"]), **STARTS.get(family, {})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

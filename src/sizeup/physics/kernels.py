@@ -6,7 +6,7 @@ kernels (``fitted/kernels.json``). All functions work on numbers and on NumPy co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sizeup.physics.numeric import Column, ceil_div, maximum, minimum, power, where
 
@@ -118,6 +118,33 @@ def prefill_attention_seconds(
         flops=flops, moved_bytes=(queries + keys) * bytes_per_value, peak=peak, bandwidth=bandwidth, curve=curve,
         busy=busy,
     )  # fmt: skip
+
+
+def written_scores_seconds(
+    *,
+    sequence: Column,
+    batch: Column,
+    context: Column,
+    heads: Column,
+    key_dim: Column,
+    value_dim: Column,
+    peak: Column,
+    bandwidth: Column,
+    curve: Curve,
+) -> Column:
+    """Return the time of attention of ``sequence`` new tokens that writes its scores to memory [s].
+
+    Two products over all ``context`` + ``sequence`` tokens, and 32-bit scores that are written, read and written by the
+    softmax, and read again: kernels one after the other, so that their times add.
+
+    Source: [flashattention] section 2.2
+    """
+    reach, score_bytes, passes = context + sequence, 4, 4
+    flops = 2 * batch * heads * (key_dim + value_dim) * sequence * reach
+    moved = passes * score_bytes * batch * heads * sequence * reach
+    return roofline_seconds(
+        flops=flops, moved_bytes=moved, peak=peak, bandwidth=bandwidth, curve=replace(curve, sharpness=1.0)
+    )
 
 
 def decode_attention_seconds(

@@ -131,11 +131,13 @@ def closed_loop_latency(
     Source: [little1961]
     """
     others = loop.prompt_steps * (loop.running - 1) / loop.running
+    # of a burst, half of the other prompts are done before one's own first token
+    after = others * (1 - disorder.together / 2)
     if scheduler.mixes:
-        mixed = minimum(others / loop.decode_steps, 1)
+        mixed = minimum(after / loop.decode_steps, 1)
         tpot = decode_seconds + mixed * maximum(prompt_step_seconds - decode_seconds, 0)
     else:
-        tpot = decode_seconds + others / loop.decode_steps * prompt_step_seconds
+        tpot = decode_seconds + after / loop.decode_steps * prompt_step_seconds
     own = loop.own_steps * prompt_step_seconds
     # a request waits half of the step that it arrives in
     wait = tpot / 2

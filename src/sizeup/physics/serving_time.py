@@ -20,11 +20,16 @@ from sizeup.physics.kernels import (
     experts_seconds,
     matmul_seconds,
     prefill_attention_seconds,
+    written_scores_seconds,
 )
 from sizeup.physics.numeric import Column, ceil_div, maximum, minimum, power, where
 from sizeup.physics.serving_work import Attention, ServingWork, Stored
 
 Kind = Literal["products", "experts", "head", "decode attention", "prefill attention", "element-wise", "network"]
+
+
+FUSED_QUANTIZATION = ("fp8", "mxfp8", "nvfp4")
+"""Formats of products whose inputs the kernel before quantizes."""
 
 
 class KernelCurves(Protocol):
@@ -72,6 +77,25 @@ class Division:
     link: Link | None = None
     hop: Link | None = None
     exchange: Link | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionStyle:
+    """How an engine's attention uses memory; by default as fused kernels do.
+
+    Attributes:
+        shared_heads: most heads that read the keys they share only once; with more, each head reads them.
+        copies: the cache is rebuilt with each new token and repeated for every head before it is read.
+        writes_scores: scores of prompts go through memory.
+    """
+
+    shared_heads: float = math.inf
+    copies: bool = False
+    writes_scores: bool = False
+
+
+FUSED_ATTENTION = AttentionStyle()
+"""Attention in one kernel that reads the cache once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +179,19 @@ def _matmul(
             m=m, n=n, k=k, peak=curves.peak(dtype), bandwidth=curves.bandwidth(), curve=curve,
             weight_bytes_per_value=stored.bytes_per_value, input_bytes_per_value=input_bytes,
         ),
-        curves.gemm(dtype), count,
+        _gemm_curve(curves, dtype), count,
     )  # fmt: skip
+
+
+def _gemm_curve(curves: KernelCurves, dtype: str) -> Curve:
+    """Return the curve of products; formats whose scales are known beforehand start as fast as 16-bit ones.
+
+    Engines quantize such inputs inside the kernel before; what was measured ran a quantization kernel of its own.
+    """
+    curve = curves.gemm(dtype)
+    if dtype not in FUSED_QUANTIZATION:
+        return curve
+    return replace(curve, floor_seconds=min(curve.floor_seconds, curves.gemm("bf16").floor_seconds))
 
 
 def _products(work: ServingWork, curves: KernelCurves, division: Division, tokens: Column) -> Iterator[Operator]:
@@ -192,9 +227,18 @@ def _of_curve(seconds: Callable[..., Column]) -> Callable[[Curve], Column]:
     return lambda curve: seconds(curve=curve)
 
 
+def _cache_streams(heads: Column, kv_heads: Column, style: AttentionStyle) -> Column:
+    """Return how many heads' worth of cache a decode step moves."""
+    if style.copies:
+        # joined with the new token (read, written), repeated for every head (read, written), read
+        return 3 * kv_heads + where(heads > kv_heads, 2 * heads, 0)
+    return where(heads > style.shared_heads * kv_heads, heads, kv_heads)
+
+
 def _decode_attention(
-    attention: Attention, curves: KernelCurves, division: Division, shape: StepShape, cache_bytes: float
-) -> Operator:
+    attention: Attention, curves: KernelCurves, division: Division, shape: StepShape, cache_bytes: float,
+    style: AttentionStyle,
+) -> Operator:  # fmt: skip
     dtype = "fp8" if cache_bytes <= 1 else "bf16"
     reach = shape.context / attention.stride
     reach = reach if attention.window is None else minimum(reach, attention.window)
@@ -204,7 +248,7 @@ def _decode_attention(
         # the latent is read once although scores and values both use it
         cache_bytes = cache_bytes * attention.cache_dim / (attention.cache_dim + attention.absorbed_dim)
     else:
-        kv_heads = ceil_div(attention.kv_heads, division.tp)
+        kv_heads = _cache_streams(heads, ceil_div(attention.kv_heads, division.tp), style)
         key, value = attention.key_dim, attention.value_dim
     curve = curves.decode_attention(dtype)
     return _operator(
@@ -218,9 +262,13 @@ def _decode_attention(
     )  # fmt: skip
 
 
-def _prefill_attention(attention: Attention, curves: KernelCurves, division: Division, shape: StepShape) -> Operator:
+def _prefill_attention(
+    attention: Attention, curves: KernelCurves, division: Division, shape: StepShape, style: AttentionStyle
+) -> Operator:
     new = maximum(1, minimum(shape.chunk, shape.prompt))
     whole = shape.chunk / new
+    if style.writes_scores:
+        return _written_scores(attention, curves, division, new, whole, shape.prompt)
     curve = curves.prefill_attention("bf16")
     return _operator(
         "prefill attention",
@@ -231,6 +279,21 @@ def _prefill_attention(attention: Attention, curves: KernelCurves, division: Div
             context=(shape.prompt - new) / 2, window=attention.window,
         ),
         curve, attention.count,
+    )  # fmt: skip
+
+
+def _written_scores(
+    attention: Attention, curves: KernelCurves, division: Division, new: Column, whole: Column, prompt: Column
+) -> Operator:
+    curve = replace(curves.gemm("bf16"), sharpness=1.0)
+    return _operator(
+        "prefill attention",
+        lambda curve: written_scores_seconds(
+            batch=whole, sequence=new, context=(prompt - new) / 2, heads=ceil_div(attention.heads, division.tp),
+            key_dim=attention.key_dim, value_dim=attention.value_dim, peak=curves.peak("bf16"),
+            bandwidth=curves.bandwidth(), curve=curve,
+        ),
+        curve, attention.count, floors=3,
     )  # fmt: skip
 
 
@@ -280,6 +343,7 @@ def operators(
     cache_bytes_per_value: float = 2.0,
     prefill: bool = True,
     decode: bool = True,
+    style: AttentionStyle = FUSED_ATTENTION,
 ) -> tuple[Operator, ...]:
     """Return the kernels of one step as its slowest rank runs them.
 
@@ -301,9 +365,9 @@ def operators(
     )  # fmt: skip
     for attention in work.attentions:
         if decode:
-            found.append(_decode_attention(attention, curves, division, local, cache_bytes_per_value))
+            found.append(_decode_attention(attention, curves, division, local, cache_bytes_per_value, style))
         if prefill:
-            found.append(_prefill_attention(attention, curves, division, local))
+            found.append(_prefill_attention(attention, curves, division, local, style))
     found.append(_streams(work, curves, division, local))
     found += _network(work, division, tokens)
     return tuple(found)

@@ -90,6 +90,12 @@ class ServingWork:
     notes: tuple[str, ...] = ()
 
 
+TWO_KERNELS = ("awq-int4", "gptq-int8")
+"""Formats whose products take two kernels outside of servers: AWQ adds up partial sums, 8-bit GPTQ unpacks first.
+
+Source: [autoawq], [gptq]
+"""
+
 _BITS_NAME = re.compile(r"exl2-(?P<exl>[\d.]+)|int(?P<int>\d+)-g(?P<group>\d+)")
 
 
@@ -101,7 +107,8 @@ def _product_dtype(known: WeightFormat) -> str:
         return known.name
     if known.compute in ("fp8", "int8") and known.name != "int8":
         return known.compute
-    return "int4" if known.bits_per_weight < 6 else "bf16"
+    # 8-bit GPTQ runs in the same kernels as 4-bit: unpacked on the way to the tensor cores
+    return "int4" if known.bits_per_weight < 6 or known.name.startswith("gptq") else "bf16"
 
 
 def weight_roles(architecture: Architecture, name: str) -> WeightRoles:
@@ -194,7 +201,8 @@ def serving_work(architecture: Architecture, weight_format: str) -> ServingWork:
         hidden=work.hidden, vocabulary=work.vocabulary, layers=work.layers, products=products, experts=work.experts,
         expert_stored=roles.experts, head_stored=roles.head, attentions=tuple(_attentions(architecture)),
         state_values=states, hidden_values=work.hidden_values, inner_values=work.inner_values,
-        routed_values=work.routed_values, reductions=work.reductions, kernels=work.kernels,
+        routed_values=work.routed_values, reductions=work.reductions,
+        kernels=work.kernels + (sum(p.count for p in products) if weight_format in TWO_KERNELS else 0),
         weight_only=roles.linear.dtype in ("bf16", "int4") and roles.linear.bytes_per_value < HALF_BYTES,
         notes=roles.notes,
     )  # fmt: skip

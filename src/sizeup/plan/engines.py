@@ -13,6 +13,7 @@ from sizeup.errors import UserError, nearest_names
 from sizeup.files import read_text
 
 Budget = Literal["share", "static", "free", "context", "grows"]
+CacheReads = Literal["group", "head", "copy"]
 
 _RENAMED = {"llama.cpp": "llamacpp", "llama-cpp": "llamacpp", "tensorrt-llm": "trtllm", "hf": "transformers",
             "gptfast": "gpt-fast", "awq": "autoawq", "exllama": "exllamav2", "autogptq": "transformers"}  # fmt: skip
@@ -37,7 +38,7 @@ class Engine:
         context_bytes: CUDA context on each card.
         graph_bytes_per_layer: CUDA graphs, for every layer of a rank.
         rotary_table: a table of rotary angles is kept beside the weights.
-        prompt_logits, score_bytes, copies_fused: see ``engines.toml``.
+        prompt_logits, score_bytes, copies_fused, cache_reads, shared_heads: see ``engines.toml``.
         awq_split: copies of an output that the AWQ kernel makes and adds up; 0 where it does not.
     """
 
@@ -70,6 +71,8 @@ class Engine:
     micro_batch: int = 512
     flash_attention: bool = True
     context_padding: int = 1
+    cache_reads: CacheReads = "group"
+    shared_heads: int = 1
 
     @property
     def context_bytes(self) -> int:

@@ -22,11 +22,19 @@ from sizeup.physics.queueing import (
     closed_loop_latency,
     static_batch_seconds,
 )
-from sizeup.physics.serving_time import Division, Operator, StepShape, operators, step_seconds
+from sizeup.physics.serving_time import (
+    FUSED_ATTENTION,
+    AttentionStyle,
+    Division,
+    Operator,
+    StepShape,
+    operators,
+    step_seconds,
+)
 from sizeup.physics.serving_work import ServingWork, serving_work
 from sizeup.serving.memory import serving_memory
 from sizeup.serving.memory_case import serving_layout, serving_plan
-from sizeup.serving.speed import cache_bytes, division_of, engine_curves, scheduler_of
+from sizeup.serving.speed import attention_style, cache_bytes, division_of, engine_curves, scheduler_of
 
 TASKS = ("decode", "prefill", "static_batch", "online", "max_load")
 SHORT_PROMPT = 64
@@ -58,6 +66,7 @@ class Question:
     prefill_steps: float = 0.0
     loop: ClosedLoop | None = None
     fixed_lengths: bool = True
+    style: AttentionStyle = FUSED_ATTENTION
     assumptions: tuple[str, ...] = ()
 
 
@@ -109,6 +118,7 @@ def question(case: Case) -> Question:
     asked: dict[str, Any] = {
         "task": row["task"], "engine": row["engine"], "version": row.get("engine_version", ""), "work": work,
         "division": division, "requests": requests, "scheduler": scheduler, "batch": batch, "replicas": replicas,
+        "style": attention_style(row["engine"], row.get("engine_version", "")),
         "fixed_lengths": "lengths drawn from" not in row.get("notes", ""), "assumptions": (*notes, *noted),
     }  # fmt: skip
     if row["task"] in ("online", "max_load"):
@@ -129,7 +139,7 @@ def _room(gpu: Gpu, architecture: Architecture, row: Mapping[str, str], dtype: s
 def _step(asked: Mapping[str, Any], curves: Curves, cache: float, shape: StepShape) -> Step:
     found = operators(
         asked["work"], curves, asked["division"], shape, cache_bytes_per_value=cache,
-        prefill=bool(shape.chunk > 0), decode=bool(shape.decodes > 0),
+        prefill=bool(shape.chunk > 0), decode=bool(shape.decodes > 0), style=asked["style"],
     )  # fmt: skip
     return Step(shape=shape, operators=found)
 

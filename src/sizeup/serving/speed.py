@@ -5,6 +5,7 @@ One model, format, layout, engine and card make a :class:`Deployment`; its load 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +28,17 @@ from sizeup.physics.queueing import (
     poisson_wait_seconds,
     waiting_percentiles,
 )
-from sizeup.physics.serving_time import Division, Operator, StepShape, operators, step_parts, step_seconds, step_use
+from sizeup.physics.serving_time import (
+    FUSED_ATTENTION,
+    AttentionStyle,
+    Division,
+    Operator,
+    StepShape,
+    operators,
+    step_parts,
+    step_seconds,
+    step_use,
+)
 from sizeup.physics.serving_work import ServingWork, serving_work
 from sizeup.plan.engines import engine
 from sizeup.plan.serving import ServingLayout, ServingPlan
@@ -64,6 +75,15 @@ def scheduler_of(engine_name: str, version: str, gpu: Gpu, limit: int | None) ->
         used.budget, used.tokens(gpu.memory_bytes, gpu.key)
     )
     return Scheduler(limit=limit or default, mixes=used.name != "sglang")
+
+
+def attention_style(engine_name: str, version: str) -> AttentionStyle:
+    """Return how the attention of an engine at a version uses memory."""
+    used = engine(engine_name, version)
+    return AttentionStyle(
+        shared_heads=math.inf if used.cache_reads == "group" else used.shared_heads,
+        copies=used.cache_reads == "copy", writes_scores=not used.flash_attention,
+    )  # fmt: skip
 
 
 def division_of(curves: Curves, layout: ServingLayout, *, gpus_per_node: int) -> Division:
@@ -106,6 +126,7 @@ class Deployment:
     cache_bytes_per_value: float
     replicas: int
     room: Column
+    style: AttentionStyle = FUSED_ATTENTION
 
     def operators(self, shape: StepShape) -> tuple[Operator, ...]:
         """Return the kernels of a step."""
@@ -113,7 +134,7 @@ class Deployment:
         decodes = not isinstance(shape.decodes, (int, float)) or shape.decodes > 0
         return operators(
             self.work, self.curves, self.division, shape, cache_bytes_per_value=self.cache_bytes_per_value,
-            prefill=prompts, decode=decodes,
+            prefill=prompts, decode=decodes, style=self.style,
         )  # fmt: skip
 
     def seconds(self, shape: StepShape) -> Column:
@@ -146,6 +167,7 @@ def deployment(
         known=learned("llama.cpp" if name == "llamacpp" else name, plan.engine_version),
         cache_bytes_per_value=cache_bytes(plan.kv_dtype or "bf16"),
         replicas=1 if plan.layout.attention_dp else plan.layout.dp, room=room,
+        style=attention_style(plan.engine, plan.engine_version),
     )  # fmt: skip
 
 
