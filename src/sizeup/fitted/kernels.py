@@ -77,12 +77,24 @@ def _likeness(gpu: Gpu, other: Gpu) -> float:
     return bandwidths + max(ratios, default=0.0)
 
 
+def chip_of(gpu: Gpu) -> str:
+    """Return what kind of chip a card has: graphics chips of one generation differ from its data-centre chips.
+
+    Compute capabilities 8.6 to 8.9 share their multiprocessor and GDDR memory; 8.0 is another chip with HBM.
+    """
+    major, _, minor = gpu.compute_capability.partition(".")
+    if not major.isdigit():
+        return gpu.architecture
+    graphics = major == "12" or (minor != "0" and major in ("7", "8"))
+    return f"{major} {'graphics' if graphics else 'data centre'}"
+
+
 def _nearest(gpu: Gpu, records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the record of the card itself, else of the likest card of its generation, else None."""
+    """Return the record of the card itself, else of the likest card with a chip of its kind, else None."""
     own = [record for record in records if record["gpu"] == gpu.key]
     if own:
         return own[0]
-    kin = [record for record in records if find_gpu(record["gpu"]).architecture == gpu.architecture]
+    kin = [record for record in records if chip_of(find_gpu(record["gpu"])) == chip_of(gpu)]
     return min(kin, key=lambda record: _likeness(gpu, find_gpu(record["gpu"]))) if kin else None
 
 
