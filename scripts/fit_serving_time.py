@@ -38,7 +38,8 @@ from sizeup.fitted.serving_time import (
     family_of,
 )
 from sizeup.physics.queueing import ClosedLoop, Requests
-from sizeup.physics.serving_time import Operator
+from sizeup.physics.serving_time import LIMITS_JOIN, Operator
+from sizeup.serving.case_row import readable
 from sizeup.serving.latency_case import TASKS, Question, evaluate, question
 
 OUT = Path(__file__).parents[1] / "src/sizeup/fitted/serving_time.json"
@@ -69,6 +70,7 @@ class Block:
         self.compute, self.memory, self.floor, self.sharpness, self.count = columns[:5]
         self.kind, self.step = (columns[i].astype(int) for i in (5, 6))
         self.most_compute, self.most_memory = 1 / columns[7], 1 / columns[8]
+        self.streamed = columns[9]
         self.most_memory[self.kind == KINDS.index("network")] = np.inf
         self.layers, self.kernels, self.decodes, self.chunk, self.pp = np.array(steps, dtype=float).T
         self.asked = self._columns(questions)
@@ -92,6 +94,7 @@ class Block:
         return (
             float(operator.compute_seconds), float(operator.memory_seconds), operator.floor_seconds, operator.sharpness,
             operator.count, KINDS.index(operator.kind), step, operator.compute_share, operator.memory_share,
+            float(operator.streamed_bytes),
         )  # fmt: skip
 
     @staticmethod
@@ -119,7 +122,9 @@ class Block:
         p = self.sharpness
         fast = np.minimum(of["compute"] * slower[self.kind], self.most_compute)
         share = np.minimum(shares[self.kind], self.most_memory)
-        joined = ((self.compute / fast) ** p + (self.memory / share) ** p) ** (1 / p)
+        q, asked = LIMITS_JOIN, self.streamed / of["stream_bytes_per_second"]
+        memory = ((self.memory / share) ** q + asked**q) ** (1 / q)
+        joined = ((self.compute / fast) ** p + memory**p) ** (1 / p)
         device = np.bincount(self.step, self.count * (of["floor"] * self.floor + joined), len(self.layers))
         busy = np.maximum(device + self.layers * of["layer_seconds"], self.kernels * of["launch_seconds"])
         busy += of["step_seconds"] + of["sequence_seconds"] * self.decodes / self.pp + of["token_seconds"] * self.chunk
@@ -173,7 +178,7 @@ def _bounds(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 def _solve(function: Callable[[np.ndarray], np.ndarray], start: np.ndarray, bounds: Any) -> np.ndarray:
     inside = np.clip(start, bounds[0] + 1e-6, bounds[1] - 1e-6)
     found = least_squares(
-        function, inside, bounds=bounds, loss="soft_l1", f_scale=0.3, x_scale=0.5, diff_step=1e-3, max_nfev=15
+        function, inside, bounds=bounds, loss="soft_l1", f_scale=0.3, x_scale=0.5, diff_step=1e-3, max_nfev=25
     )
     return np.asarray(found.x)
 
@@ -189,28 +194,28 @@ def fit(blocks: Sequence[Block], only: Collection[str] | None = None) -> tuple[T
         tables[kind] = _fit_table(kin, drawn, drawn, load, DRAW) if kin else drawn
     for _ in range(2):
         for family in sorted(only if only is not None else families(blocks)):
-            drawn = {**tables[CLASS[engine_of(family)]], **STARTS.get(family, {})}
+            _, drawn = coefficients_of({k: v for k, v in tables.items() if k != family}, family)
             own = [block for block in blocks if block.family == family]
             if own:
-                tables[family] = _fit_table(own, tables.get(family, drawn), drawn, load, DRAW)
+                tables[family] = _fit_table(own, tables.get(family, drawn), drawn, load, DRAW, family)
         load = _fit_load(blocks, tables, load)
     return tables, load
 
 
 def _fit_table(
     blocks: Sequence[Block], begin: Mapping[str, float], drawn: Mapping[str, float], load: Mapping[str, float],
-    draw: float,
+    draw: float, name: str = "any",
 ) -> dict[str, float]:  # fmt: skip
-    """Return one set of coefficients that fits all blocks, drawn towards another."""
+    """Return one set of coefficients that fits all blocks, drawn towards another; ``name`` is whose it is."""
     names = list(TIME_NAMES)
-    spread = np.array([SPREAD.get(name, 1.0) for name in names])
-    prior = np.log([drawn[name] for name in names])
+    spread = np.array([SPREAD.get(n, 1.0) for n in names])
+    prior = np.log([drawn[n] for n in names])
 
     def off(vector: np.ndarray) -> np.ndarray:
-        of = {"any": dict(zip(names, np.exp(vector).tolist(), strict=True))}
+        of = {name: dict(zip(names, np.exp(vector).tolist(), strict=True))}
         return np.concatenate([residuals(blocks, of, load), draw * (vector - prior) / spread])
 
-    found = _solve(off, np.log([begin[name] for name in names]), _bounds(names))
+    found = _solve(off, np.log([begin[n] for n in names]), _bounds(names))
     return dict(zip(names, np.exp(found).tolist(), strict=True))
 
 
@@ -261,7 +266,8 @@ def load_blocks() -> list[Block]:
     """Return the measured cases of speed in blocks."""
     grouped: dict[tuple[str, str, str, bool, bool], tuple[list[Case], list[Question]]]
     grouped = defaultdict(lambda: ([], []))
-    for case in shipped_cases("serving"):
+    for raw in shipped_cases("serving"):
+        case, _ = readable(raw)
         if case.row["task"] not in TASKS or not measured_of(case):
             continue
         try:

@@ -14,7 +14,7 @@ from sizeup.physics.queueing import Disorder
 from sizeup.physics.serving_time import Speed
 
 COMMON: Mapping[str, float] = {
-    "compute": 0.85, "bandwidth": 0.95, "attention": 0.9, "network": 0.9, "floor": 0.6, "layer_seconds": 5e-6,
+    "compute": 0.85, "bandwidth": 0.95, "attention": 0.9, "network": 0.9, "stream_bytes_per_second": 1e14, "floor": 0.6, "layer_seconds": 5e-6,
     "launch_seconds": 1e-7, "step_seconds": 1e-3, "sequence_seconds": 1e-5, "token_seconds": 1e-7,
     "request_seconds": 1e-2,
 }  # fmt: skip
@@ -22,13 +22,17 @@ COMMON: Mapping[str, float] = {
 
 LIMITS: Mapping[str, tuple[float, float]] = {
     "compute": (0.1, 1.1), "bandwidth": (0.2, 1.1), "attention": (0.05, 1.15), "network": (0.1, 1.3),
+    "stream_bytes_per_second": (2e11, 2e14),
     "floor": (0.1, 1.0), "layer_seconds": (1e-8, 2e-3), "launch_seconds": (1e-9, 1e-4), "step_seconds": (1e-6, 2e-2),
     "sequence_seconds": (1e-8, 1e-3), "token_seconds": (1e-10, 2e-5), "request_seconds": (1e-4, 0.15),
 }  # fmt: skip
 """What is physically possible."""
 
-SPREAD: Mapping[str, float] = {"compute": 0.15, "bandwidth": 0.1, "attention": 0.5, "network": 0.3, "floor": 0.3}
-"""How far a share may be from where the fit starts, in log space (1 for the others): kernels were measured."""
+SPREAD: Mapping[str, float] = {
+    "compute": 0.15, "bandwidth": 0.1, "attention": 0.5, "network": 0.3, "floor": 0.3, "launch_seconds": 0.3,
+}  # fmt: skip
+"""How far a coefficient may be from where the fit starts, in log space (1 for the others): kernels were measured, and
+how fast a host launches them is a matter of the host more than of the engine."""
 
 TIME_NAMES = tuple(COMMON)
 GLOBAL_NAMES: Mapping[str, float] = {
@@ -39,9 +43,10 @@ where lengths are random or fixed (equal requests stay in step), by whether prom
 
 STARTS: Mapping[str, Mapping[str, float]] = {
     "transformers": {"launch_seconds": 6e-5}, "autoawq": {"launch_seconds": 5e-6},
-    "llama.cpp": {"launch_seconds": 3e-6}, "exllamav2": {"launch_seconds": 3e-6},
+    "llama.cpp": {"launch_seconds": 3e-6, "stream_bytes_per_second": 2e12}, "exllamav2": {"launch_seconds": 3e-6},
 }  # fmt: skip
-"""Engines that launch every kernel from the host start the fit with a cost of that."""
+"""Engines that launch every kernel from the host start the fit with a cost of that, and one with matrix-vector kernels
+of its own with a limit of what they ask for."""
 
 
 def together(load: Mapping[str, float], *, mixes: bool, fixed_lengths: bool) -> float:
@@ -58,7 +63,7 @@ an eager one launches each kernel from Python. Engines of a class resemble each 
 
 CLASSES = tuple(dict.fromkeys(CLASS.values()))
 
-GRAPHS_SINCE = {"vllm": (0, 8), "sglang": (0, 0), "trtllm": (1, 0)}
+GRAPHS_SINCE = {"vllm": (0, 8), "sglang": (0, 0), "trtllm": (1, 0), "transformers": (4, 36)}
 """From which version on an engine family is the one of today (other schedulers and kernels before)."""
 
 
@@ -83,9 +88,9 @@ def coefficients_of(tables: Mapping[str, Mapping[str, float]], family: str) -> t
     for name in (family, engine_of(family)):
         if name in tables:
             return name, dict(tables[name])
-    kind = CLASS.get(engine_of(family), "any")
-    known = f"engines that are {kind}" if kind in tables and kind != "any" else "no particular engine"
-    return known, {**tables.get(kind, tables["any"]), **STARTS.get(family, {})}
+    kind = CLASS.get(engine_of(family), "server")
+    known = f"all engines of the kind {kind}" if kind in tables else "no particular engine"
+    return known, {**tables.get(kind, tables["any"]), **STARTS.get(engine_of(family), {})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

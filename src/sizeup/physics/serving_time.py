@@ -28,6 +28,9 @@ from sizeup.physics.serving_work import Attention, ServingWork, Stored
 Kind = Literal["products", "experts", "head", "decode attention", "prefill attention", "element-wise", "network"]
 
 
+LIMITS_JOIN = 4
+"""The p of the p-norm that joins what the memory gives and what a kernel can ask for."""
+
 FUSED_QUANTIZATION = ("fp8", "mxfp8", "nvfp4")
 """Formats of products whose inputs the kernel before quantizes."""
 
@@ -103,6 +106,7 @@ class Operator:
     """``count`` equal kernels: their compute side, their memory side [s], launch floor and how the sides join.
 
     Both sides are at the measured share of the card's limit; ``compute_share`` and ``memory_share`` are those shares.
+    ``streamed_bytes`` is what one kernel reads and writes.
     """
 
     kind: Kind
@@ -113,6 +117,7 @@ class Operator:
     count: float
     compute_share: float = 1.0
     memory_share: float = 1.0
+    streamed_bytes: Column = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +127,8 @@ class Speed:
     Attributes:
         compute, bandwidth, attention, network: share of the measured kernels' rates that the engine reaches in the
             compute and memory sides of products, in attention, and in collectives.
+        stream_bytes_per_second: most that a product's kernel can ask for, whatever the memory gives: matrix-vector
+            kernels that keep few loads in flight starve on HBM.
         floor: how much of a kernel's launch floor is left when a whole step is launched as one graph.
         layer_seconds: small kernels of one layer beside those counted.
         launch_seconds: host time of one kernel; the step lasts no less than all of them (0: launched as a graph).
@@ -135,6 +142,7 @@ class Speed:
     bandwidth: float = 1.0
     attention: float = 1.0
     network: float = 1.0
+    stream_bytes_per_second: float = math.inf
     floor: float = 1.0
     layer_seconds: float = 0.0
     launch_seconds: float = 0.0
@@ -151,12 +159,15 @@ def _sides(seconds: Callable[[Curve], Column], curve: Curve) -> tuple[Column, Co
 
 
 def _operator(
-    kind: Kind, seconds: Callable[[Curve], Column], curve: Curve, count: float, *, floors: int = 1
-) -> Operator:
+    kind: Kind, seconds: Callable[[Curve], Column], curve: Curve, count: float, *, floors: int = 1,
+    bandwidth: float = 0.0,
+) -> Operator:  # fmt: skip
     compute, memory = _sides(seconds, curve)
+    streamed = memory * curve.bandwidth * bandwidth if kind in ("products", "experts", "head") else 0.0
     return Operator(
         kind=kind, compute_seconds=compute, memory_seconds=memory, floor_seconds=floors * curve.floor_seconds,
         sharpness=curve.sharpness, count=count, compute_share=curve.compute, memory_share=curve.bandwidth,
+        streamed_bytes=streamed,
     )  # fmt: skip
 
 
@@ -179,7 +190,7 @@ def _matmul(
             m=m, n=n, k=k, peak=curves.peak(dtype), bandwidth=curves.bandwidth(), curve=curve,
             weight_bytes_per_value=stored.bytes_per_value, input_bytes_per_value=input_bytes,
         ),
-        _gemm_curve(curves, dtype), count,
+        _gemm_curve(curves, dtype), count, bandwidth=curves.bandwidth(),
     )  # fmt: skip
 
 
@@ -212,7 +223,9 @@ def _experts(work: ServingWork, curves: KernelCurves, division: Division, tokens
             top_k=min(layer.top_k / division.ep, held), peak=curves.peak(dtype), bandwidth=curves.bandwidth(),
             weight_bytes_per_value=stored.bytes_per_value, matrices=layer.matrices,
         )  # fmt: skip
-        yield _operator("experts", _of_curve(seconds), _experts_curve(curves, dtype), layer.count)
+        yield _operator(
+            "experts", _of_curve(seconds), _experts_curve(curves, dtype), layer.count, bandwidth=curves.bandwidth()
+        )
 
 
 def _experts_curve(curves: KernelCurves, dtype: str) -> Curve:
@@ -382,6 +395,8 @@ def operator_seconds(operator: Operator, speed: Speed) -> Column:
     # no engine moves more than the whole bandwidth or computes beyond the peak
     whole = math.inf if operator.kind == "network" else 1 / operator.memory_share
     memory = operator.memory_seconds / min(shares.get(operator.kind, speed.bandwidth), whole)
+    asked = operator.streamed_bytes / speed.stream_bytes_per_second
+    memory = power(power(memory, LIMITS_JOIN) + power(asked, LIMITS_JOIN), 1 / LIMITS_JOIN)
     slower = speed.attention if operator.kind == "prefill attention" else 1.0
     compute = operator.compute_seconds / min(speed.compute * slower, 1 / operator.compute_share)
     p = operator.sharpness

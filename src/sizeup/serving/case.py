@@ -5,6 +5,7 @@ from __future__ import annotations
 from sizeup.errors import UserError
 from sizeup.evidence.cases import Case
 from sizeup.evidence.validate import Predicted
+from sizeup.serving.case_row import readable
 from sizeup.serving.latency_case import predict_latency
 from sizeup.serving.memory_case import predict_memory
 
@@ -15,11 +16,12 @@ MEMORY_TASKS = frozenset({"kv_capacity", "fit"})
 def predict(case: Case, *, left_out: str | None) -> Predicted:
     """Return what is predicted of a case, with coefficients learned without a group when asked to."""
     values: dict[tuple[str, str], float] = {}
-    assumptions: tuple[str, ...] = ()
+    case, assumptions = readable(case)
     reasons: list[str] = []
     if _measures_memory(case):
         try:
-            values, assumptions = predict_memory(case, left_out=left_out)
+            values, noted = predict_memory(case, left_out=left_out)
+            assumptions += noted
         except UserError as error:
             reasons.append(str(error))
     if case.row["task"] not in MEMORY_TASKS:
