@@ -158,9 +158,7 @@ def residuals(blocks: Sequence[Block], tables: Tables, load: Mapping[str, float]
     return np.concatenate(found)
 
 
-def outcomes(
-    blocks: Sequence[Block], tables: Tables, load: Mapping[str, float]
-) -> list[tuple[Case, str, float]]:
+def outcomes(blocks: Sequence[Block], tables: Tables, load: Mapping[str, float]) -> list[tuple[Case, str, float]]:
     """Return (case, quantity, log of predicted over measured) of every target."""
     found = []
     for block in blocks:

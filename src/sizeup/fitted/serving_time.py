@@ -14,7 +14,8 @@ from sizeup.physics.queueing import Disorder
 from sizeup.physics.serving_time import Speed
 
 COMMON: Mapping[str, float] = {
-    "compute": 0.85, "bandwidth": 0.95, "attention": 0.9, "network": 0.9, "stream_bytes_per_second": 1e14, "floor": 0.6, "layer_seconds": 5e-6,
+    "compute": 0.85, "bandwidth": 0.95, "attention": 0.9, "network": 0.9,
+    "stream_bytes_per_second": 1e14, "floor": 0.6, "layer_seconds": 5e-6,
     "launch_seconds": 1e-7, "step_seconds": 1e-3, "sequence_seconds": 1e-5, "token_seconds": 1e-7,
     "request_seconds": 1e-2,
 }  # fmt: skip
@@ -84,7 +85,7 @@ def engine_of(family: str) -> str:
 
 
 def coefficients_of(tables: Mapping[str, Mapping[str, float]], family: str) -> tuple[str, dict[str, float]]:
-    """Return whose coefficients a family takes, and them: its own, its engine's of today, its class's, the common ones."""
+    """Return whose coefficients a family takes, and them: its own, its engine's of today, its class's."""
     for name in (family, engine_of(family)):
         if name in tables:
             return name, dict(tables[name])

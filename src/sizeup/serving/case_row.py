@@ -167,7 +167,7 @@ def _card(row: dict[str, str]) -> list[str]:
 
 
 def _layout(row: dict[str, str]) -> list[str]:
-    """Fill the layout: GPUs that no degree explains work together, by tensors or, where an engine does so, by layers."""
+    """Fill the layout: GPUs that no degree explains divide tensors or, where an engine does so, layers."""
     notes = []
     if not row["n_gpus"]:
         degrees = [int(row[name] or 1) for name in ("tp", "pp", "dp")]

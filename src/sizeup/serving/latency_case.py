@@ -116,7 +116,8 @@ def question(case: Case) -> Question:
     batch = _number(row, "concurrency", 1) / replicas
     dtype, noted = cache_format(row)
     asked: dict[str, Any] = {
-        "task": row["task"], "engine": row.get("coefficients", row["engine"]), "version": row.get("engine_version", ""), "work": work,
+        "task": row["task"], "engine": row.get("coefficients", row["engine"]),
+        "version": row.get("engine_version", ""), "work": work,
         "division": division, "requests": requests, "scheduler": scheduler, "batch": batch, "replicas": replicas,
         "style": attention_style(row["engine"], row.get("engine_version", "")),
         "fixed_lengths": "lengths drawn from" not in row.get("notes", ""), "assumptions": (*notes, *noted),
