@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from sizeup.errors import UserError
 from sizeup.evidence.bands import factors, weighted_quantile
-from sizeup.evidence.cases import read_cases, shipped_cases
-from sizeup.evidence.validate import Record, quantile, summarise, with_bands
+from sizeup.evidence.cases import SERVING_METERS, Table, read_cases, shipped_cases
+from sizeup.evidence.validate import Record, predict_case, quantile, summarise, with_bands
+
+TABLES: tuple[Table, ...] = ("training", "serving")
 
 RESIDUALS = st.dictionaries(st.sampled_from("abcd"), st.lists(st.floats(-1, 1), min_size=1, max_size=30), min_size=1)
 
@@ -93,3 +95,19 @@ def test_other_tables_are_refused(tmp_path: Path, content: str) -> None:
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError):
         read_cases(path)
+
+
+def test_what_a_meter_read_is_kept_apart() -> None:
+    read = {
+        table: {m.meter for case in shipped_cases(table) for m in case.measured() if m.quantity == "mem_gib"}
+        for table in TABLES
+    }
+    # one group of the training table says no meter; an engine's log always names what it read
+    assert read == {"training": {"", "allocated", "reserved", "nvidia-smi"}, "serving": SERVING_METERS}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_shipped_cases_are_predicted_not_skipped(table: Table) -> None:
+    records = [record for case in shipped_cases(table)[::5] for record in predict_case(case, leave_out=True)]
+    assert len(records) > 200
+    assert [record for record in records if record.skipped] == []

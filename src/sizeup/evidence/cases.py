@@ -40,11 +40,16 @@ class Measured:
     value: float
 
 
-METERS = {
+TRAINING_METERS = {
     "allocated": "allocated", "max_memory_allocated": "allocated", "reserved": "reserved",
     "max_memory_reserved": "reserved", "nvidia-smi": "nvidia-smi", "nvml": "nvidia-smi", "device": "nvidia-smi",
 }  # fmt: skip
 """Who counted memory, in the words of a table; a word that is not here is taken as not said."""
+
+SERVING_METERS = frozenset(
+    {"weights", "kv_pool", "activation_peak", "non_torch", "total_used", "llama_total", "torch_peak"}
+)
+"""What of an engine's memory was read."""
 
 
 def positive_number(text: str) -> float | None:
@@ -94,7 +99,10 @@ class Case:
         return tuple(found)
 
     def _meter(self) -> str:
-        return METERS.get(self.row.get("mem_meter", "").lower(), "")
+        word = self.row.get("mem_meter", "").strip().lower()
+        if self.table == "training":
+            return TRAINING_METERS.get(word, "")
+        return word if word in SERVING_METERS else ""
 
     def architecture(self) -> Architecture:
         """Return the architecture of the case's model.
