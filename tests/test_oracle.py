@@ -13,6 +13,7 @@ import pytest
 
 from sizeup.llm.cache import cache_size
 from sizeup.llm.families import build, model_types
+from sizeup.llm.families.wrappers import TEXT_ONLY
 from sizeup.llm.parameters import count_parameters
 
 ORACLE = Path(__file__).parent / "oracle"
@@ -44,7 +45,15 @@ TEXT_ALONE = {case.values[0]["model_type"] for case in cases("parameters.jsonl")
 """Multimodal types whose causal class is another one: the whole class has to be named."""
 
 
-@pytest.mark.parametrize("case", cases("multimodal.jsonl"))
+@pytest.mark.parametrize("case", [c for c in cases("multimodal.jsonl") if c.values[0]["model_type"] in TEXT_ONLY])
+def test_a_text_model_is_exact_where_its_towers_are_only_named(case: dict[str, Any]) -> None:
+    architecture = build(case["config"])
+    assert count_parameters(architecture) == case["towers"]["text"]
+    assert all(any(tower.name in text for text in architecture.assumptions) for tower in architecture.towers)
+    assert all(tower.not_counted for tower in architecture.towers)
+
+
+@pytest.mark.parametrize("case", [c for c in cases("multimodal.jsonl") if c.values[0]["model_type"] not in TEXT_ONLY])
 def test_towers_and_projectors_equal_a_real_build(case: dict[str, Any]) -> None:
     named = {"architectures": ["ForConditionalGeneration"]} if case["model_type"] in TEXT_ALONE else {}
     architecture = build({**case["config"], **named})

@@ -102,4 +102,7 @@ def build(values: Mapping[str, Any], *, where: str = "config.json") -> Architect
     quantization = _quantization(values)
     if quantization is not None:
         architecture = replace(architecture, quantization=quantization)
+    remarks += tuple(
+        f"not counted: {tower.name} ({tower.not_counted})" for tower in architecture.towers if tower.not_counted
+    )
     return replace(architecture, assumptions=architecture.assumptions + remarks) if remarks else architecture

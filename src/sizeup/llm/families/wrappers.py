@@ -14,7 +14,7 @@ from typing import Any
 
 from sizeup.files import read_text
 from sizeup.llm.architecture import Architecture, Tower
-from sizeup.llm.config import Config
+from sizeup.llm.config import Config, class_defaults
 from sizeup.llm.families import build_section
 from sizeup.llm.families.published import published_class
 from sizeup.llm.towers import encoder
@@ -46,6 +46,14 @@ class Wrapper:
     tied_by: str = "whole"
 
 
+TEXT_ONLY = frozenset(
+    {
+        "cohere_compass", "cosmos3_omni", "deepseek_vl_hybrid", "fun_asr_nano", "granite_speech", "granite_speech_plus",
+        "inkling2", "inkling_mm_model", "janus", "minicpm_ocr", "minicpmv4_6", "minicpmv4_7", "nemo_speechlm",
+        "nemotron_h_omni", "vibevoice_asr",
+    }
+)  # fmt: skip
+"""Types whose text model is exact while no rule is known for the rest, which is named and not counted."""
 QWEN3 = Wrapper(project=merge.qwen3_merger)
 WRAPPERS: Mapping[str, Wrapper] = {
     "gemma3": Wrapper(project=join.gemma3),
@@ -131,6 +139,8 @@ COMPLETED = frozenset({"voxtral"})
 
 def build(config: Config) -> Architecture:
     """Return the text model with its towers and projector."""
+    if config.model_type in TEXT_ONLY:
+        return text_alone(config)
     wrapper = WRAPPERS[config.model_type]
     named = published_class(config)
     whole = not wrapper.causal_is_text or bool(named and not named.endswith("ForCausalLM"))
@@ -148,6 +158,17 @@ def build(config: Config) -> Architecture:
     towers = [encoder(part(config, section), name) for section, name in there]
     projector = relabelled(wrapper.project(config, text.hidden_size), part="projector")
     return replace(text, model_type=config.model_type, towers=(*towers, Tower(name="projector", tensors=projector)))
+
+
+def text_alone(config: Config) -> Architecture:
+    """Return the text model, with the other sections of the configuration named as not counted."""
+    text = build_section(text_section(config, Wrapper(project=join.nothing), whole=True))
+    sections = class_defaults()[config.model_type]["sub_configs"]
+    config.ignore(*sections, *(config.values if "text_config" in config.values else ()))  # of parts not counted
+    names = [section.removesuffix("_config") for section in sections if section != "text_config"]
+    reason = f"of {config.model_type} only the text model is known"
+    towers = [Tower(name=name, not_counted=reason) for name in dict.fromkeys((*names, "projector"))]
+    return replace(text, model_type=config.model_type, towers=tuple(towers))
 
 
 @functools.cache
