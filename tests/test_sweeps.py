@@ -13,8 +13,8 @@ from sizeup.card import size_card
 from sizeup.card_sweep import context_sweeps
 from sizeup.machine import parse_machine
 from sizeup.plan.serving import Load, ServingPlan
-from sizeup.serving.answer import ServingAnswer
-from sizeup.serving.search import find
+from sizeup.serving.results import ServingAnswer, Targets
+from sizeup.serving.search import Question, find
 from sizeup.serving.sweeps import concurrency_sweep, context_sweep
 from sizeup.sizing import model
 from sizeup.sweep import Sweep, largest, reach, spread
@@ -41,7 +41,9 @@ def served(spec: str, machine: str, engine: str, format: str = "") -> ServingAns
     if engine == "llama.cpp":
         plan = replace(plan, max_model_len=1152, max_num_seqs=16)
     load = Load(input_tokens=1024, output_tokens=128, concurrency=16)
-    return find(known.name, known.architecture, parse_machine(machine), plan, load)
+    assert known.architecture is not None
+    asked = Question(name=known.name, architecture=known.architecture, load=load, targets=Targets())
+    return find(asked, plan, parse_machine(machine))
 
 
 def crosses(sweep: Sweep) -> None:

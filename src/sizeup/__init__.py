@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sizeup.errors import UserError
     from sizeup.estimate import Band, Estimate
     from sizeup.machine import Cluster, Gpu, Instance, find_gpu, list_gpus, list_instances, parse_machine
+    from sizeup.serving.results import ServingAnswer
     from sizeup.serving.scenario import serve
     from sizeup.sizing import Model, model
     from sizeup.training.answer import TrainingAnswer
@@ -47,6 +48,7 @@ _HOME = {
     "serve": "serving.scenario",
     "size_card": "card",
     "train": "training.scenario",
+    "ServingAnswer": "serving.results",
     "TrainingAnswer": "training.answer",
 }
 """The module that holds each public name; it is imported when the name is first used."""
@@ -62,6 +64,7 @@ __all__ = [
     "Gpu",
     "Instance",
     "Model",
+    "ServingAnswer",
     "TrainingAnswer",
     "UserError",
     "__version__",

@@ -16,8 +16,8 @@ from sizeup.errors import UserError
 from sizeup.machine import parse_machine
 from sizeup.plan.serving import Load, ServingPlan
 from sizeup.render.charts import Chart, envelope_charts, model_charts, serve_charts, train_charts
-from sizeup.serving.answer import ServingAnswer, Targets
-from sizeup.serving.search import find
+from sizeup.serving.results import ServingAnswer, Targets
+from sizeup.serving.search import Question, find
 from sizeup.sizing import model
 from sizeup.training.answer import TrainingAnswer
 from sizeup.training.base import base_plan
@@ -43,7 +43,8 @@ def served(spec: str, machine: str, engine: str = "vllm", tpot: float | None = N
     load = Load(input_tokens=1024, output_tokens=128, concurrency=16)
     plan = ServingPlan(engine=engine, weight_format=format)
     targets = Targets(tpot_seconds=tpot)
-    return find(known.name, known.architecture, parse_machine(machine), plan, load, targets=targets)
+    asked = Question(name=known.name, architecture=known.architecture, load=load, targets=targets)
+    return find(asked, plan, parse_machine(machine))
 
 
 def pictures(which: str, theme: str = "light") -> tuple[Chart, ...]:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from sizeup.cli.serve import serve
 from sizeup.errors import UserError
-from sizeup.serving.scenario import KINDS
+from sizeup.serving.flags import KINDS
 
 CONTRACT = (
     "fits", "memory", "cache_tokens", "max_concurrency", "ttft_ms", "tpot_ms", "output_tokens_per_second",
@@ -68,7 +68,7 @@ def test_too_big_exits_1_and_names_changes() -> None:
     code, text = run("llama-3.1-70b", "--gpu", "rtx-4090", "--gpus", "1")
     assert code == 1
     assert "DOES NOT FIT" in text
-    assert "to make it fit" in text
+    assert "what would do" in text
 
 
 def test_missed_target_exits_1() -> None:
@@ -90,6 +90,101 @@ def test_trace_and_scenario(tmp_path: Path) -> None:
     answer = run_json("--scenario", str(scenario))
     assert answer["load"] == {"input_tokens": 2000, "output_tokens": 200, "kind": "open", "concurrency": 1, "rate": 1.0}
     assert answer["saturation_requests_per_second"] > 1
+    for name in ("ttft", "tpot", "itl", "e2e"):
+        found = answer[f"{name}_ms_percentiles"]
+        assert 0 < found["p50"] <= found["p90"] <= found["p99"]
+
+
+def test_the_same_seed_gives_the_same_answer() -> None:
+    words = ("llama-3.1-8b", "--gpu", "h100", "--gpus", "1", "--rate", "4", "--seed")
+    first, again, other = (run_json(*words, seed) for seed in ("1", "1", "2"))
+    assert first == again
+    assert first["ttft_ms"] != other["ttft_ms"]
+
+
+BAD_ROWS = ("0,1,1\n", "0,x,1\n", "0,10,1\n1,0,5\n", "0,10,1\nnan,1,5\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "arrival_seconds,input\n0,1\n", *(f"arrival_seconds,input,output\n{rows}" for rows in BAD_ROWS)],
+)
+def test_traces_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text(text)
+    with pytest.raises(UserError, match=r"trace\.csv"):
+        run("llama-3.1-8b", "--gpu", "h100", "--gpus", "1", "--trace", str(trace))
+
+
+def test_a_saturating_rate_is_an_answer_that_says_what_would_do() -> None:
+    code, text = run("llama-3.1-8b", "--gpu", "h100", "--gpus", "1", "--format", "bf16", "--cache-dtype", "bf16",
+                     "--rate", "40")  # fmt: skip
+    assert code == 1
+    assert text.startswith("SATURATED")
+    answer = run_json("llama-3.1-8b", "--gpu", "h100", "--gpus", "1", "--rate", "400")
+    assert answer["fits"]
+    assert answer["saturated"]
+    assert answer["tpot_ms"] is None
+    assert answer["ladder"]
+    for rung in answer["ladder"]:
+        assert rung["speed"]["output_tokens_per_second"] == pytest.approx(400 * 256)
+
+
+def test_the_weight_format_nearest_to_the_original_that_fits_is_taken() -> None:
+    answer = run_json("llama-3.1-70b", "--gpu", "h100", "--gpus", "1")
+    assert answer["fits"]
+    assert answer["plan"]["weight_format"] == "fp8"
+    assert any(reason.startswith("bf16 weights") for reason in answer["passed_over"])
+    ampere = run_json("llama-3.1-70b", "--gpu", "a100", "--gpus", "1")
+    assert ampere["plan"]["weight_format"] == "awq-int4"
+    assert not run_json("llama-3.1-70b", "--gpu", "h100", "--gpus", "1", "--format", "bf16")["fits"]
+
+
+def test_llama_cpp_leaves_what_does_not_fit_in_host_memory() -> None:
+    words = ("--gpu", "rtx-4090", "--gpus", "1", "--format", "q4_k_m", "--concurrency", "1")
+    away = run_json("llama-3.1-70b", *words)
+    assert away["fits"]
+    assert away["host_bytes"] > 10 * 2**30
+    assert away["binds"].startswith("host memory")
+    # weights in host memory are read once for every token
+    assert away["tpot_ms"] > away["host_bytes"] / 89.6e9 * 1e3 * 0.95
+    faster = run_json("llama-3.1-70b", *words, "--host-bandwidth", "400")
+    assert faster["tpot_ms"] < away["tpot_ms"] / 2
+    experts = run_json("qwen3-30b-a3b", "--gpu", "rtx-3060", "--gpus", "1", "--format", "q4_k_m", "--concurrency", "1")
+    assert experts["plan"]["offload_experts"] > 0
+    assert "--n-cpu-moe" in experts["flags"]["llama.cpp"]
+
+
+def test_drafts_shorten_tpot_when_they_are_kept_and_lengthen_it_when_not() -> None:
+    words = ("llama-3.1-70b", "--gpu", "h100", "--gpus", "4", "--format", "fp8", "--concurrency", "4")
+    plain = run_json(*words)
+    kept = run_json(*words, "--draft", "llama-3.2-1b", "--draft-tokens", "3", "--acceptance", "0.9")
+    lost = run_json(*words, "--draft", "llama-3.2-1b", "--draft-tokens", "3", "--acceptance", "0")
+    assert kept["tpot_ms"] < 0.6 * plain["tpot_ms"]
+    assert lost["tpot_ms"] > plain["tpot_ms"]
+    assert kept["cache_tokens"] < plain["cache_tokens"]
+    assert "--speculative-config" in kept["flags"]["vllm"]
+
+
+def test_a_cached_prefix_shortens_ttft() -> None:
+    words = ("llama-3.1-8b", "--gpu", "h100", "--gpus", "1", "--input", "8k", "--concurrency", "8")
+    assert run_json(*words, "--prefix-cached", "0.9")["ttft_ms"] < 0.6 * run_json(*words)["ttft_ms"]
+
+
+def test_a_price_of_ones_own_is_used() -> None:
+    words = ("llama-3.1-8b", "--gpu", "rtx-4090", "--gpus", "1", "--format", "q4_k_m", "--concurrency", "1")
+    assert run_json(*words)["usd_per_million_output_tokens"] is None
+    answer = run_json(*words, "--usd-per-gpu-hour", "0.36")
+    dollars = 0.36 / 3600 / answer["output_tokens_per_second"] * 1e6
+    assert answer["usd_per_million_output_tokens"] == pytest.approx(dollars)
+
+
+def test_the_cheapest_card_comes_first() -> None:
+    answer = run_json("llama-3.1-8b", "--gpu", "cheapest", "--rate", "2", "--ttft", "2000", "--tpot", "60")
+    prices = [offer["usd_per_hour"] for offer in answer["offers"]]
+    assert prices == sorted(prices)
+    assert answer["gpu"] == answer["offers"][0]["gpu"]
+    assert answer["meets_targets"]
 
 
 def test_every_flag_has_its_key_in_a_scenario() -> None:

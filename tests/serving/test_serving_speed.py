@@ -14,11 +14,13 @@ from sizeup.evidence.cases import shipped_cases
 from sizeup.machine import cluster_of, find_gpu
 from sizeup.physics.queueing import Requests, Scheduler, closed_loop
 from sizeup.plan.serving import Load, ServingLayout, ServingPlan
-from sizeup.serving.answer import Targets, priced, requests_of, resolved, room_of, serve
+from sizeup.serving.answer import priced, requests_of, resolved, room_of, serve
 from sizeup.serving.latency_case import predict_latency
 from sizeup.serving.memory import serving_memory
-from sizeup.serving.search import fewest, find, front_points, options, pareto
-from sizeup.serving.speed import Deployment, burst_speed, closed_speed, decode_shape, deployment, open_speed
+from sizeup.serving.open_loop import open_speed
+from sizeup.serving.results import Targets
+from sizeup.serving.search import Question, fewest, find, front_points, options, pareto
+from sizeup.serving.speed import Deployment, burst_speed, closed_speed, decode_shape, deployment
 from sizeup.sizing import model
 
 ENGINES = ("vllm", "sglang", "trtllm")
@@ -38,6 +40,13 @@ def made(case: int, engine: str, room: float = 512.0) -> Deployment:
     assert architecture is not None
     plan = ServingPlan(engine=engine, weight_format=weights, layout=ServingLayout(tp=tp))
     return deployment(architecture, plan, find_gpu(card), room=room)
+
+
+def question(name: str, load: Load, targets: Targets | None = None, **may: bool) -> Question:
+    """What is asked of a search."""
+    architecture = model(name).architecture
+    assert architecture is not None
+    return Question(name=name, architecture=architecture, load=load, targets=targets or Targets(), **may)
 
 
 any_case = st.integers(min_value=0, max_value=len(CASES) - 1)
@@ -72,9 +81,13 @@ def test_open_loop_obeys_littles_law(case: int, engine: str, prompt: int, output
     if rate >= top:
         return
     found = open_speed(one, requests, rate)
-    steady = closed_speed(one, requests, max(found.in_flight, 1), steady=True)
+    steady = closed_speed(one, requests, max(found.running, 1), steady=True)
     assert float(steady.tpot_seconds) == pytest.approx(float(found.latency.tpot_seconds), rel=0.02)
     assert float(steady.requests_per_second) == pytest.approx(rate, rel=0.02)
+    lifetime = found.latency.ttft_seconds + (output - 1) * found.latency.tpot_seconds
+    assert found.in_flight == pytest.approx(rate * lifetime)
+    # those that run are in flight, others wait: the closed loop of as many as run has this rate
+    assert found.in_flight >= found.running * 0.98
 
 
 def test_a_rate_above_saturation_is_refused_and_named() -> None:
@@ -125,43 +138,59 @@ def test_decode_steps_of_one_cycle() -> None:
     assert loop.prompt_steps * loop.chunk == pytest.approx(64 * 1000)
 
 
-def test_search_equals_brute_force() -> None:
-    architecture = model("llama-3.1-8b").architecture
-    assert architecture is not None
-    cluster, load = cluster_of(find_gpu("h100"), gpus=2), Load(input_tokens=1024, output_tokens=128, concurrency=32)
-    plan = resolved(architecture, ServingPlan())
-    answer = find("llama-3.1-8b", architecture, cluster, plan, load)
-    singles = [
-        serve("llama-3.1-8b", architecture, cluster, one.plan, load)
-        for one in options(architecture, plan, cluster, load)
+SMALL = (
+    ("llama-3.1-8b", "h100", 2, Load(input_tokens=1024, output_tokens=128, concurrency=32), Targets()),
+    ("llama-3.1-8b", "l40s", 4, Load(input_tokens=4096, output_tokens=64, concurrency=8), Targets(tpot_seconds=0.02)),
+    ("qwen3-30b-a3b", "h100", 4, Load(input_tokens=512, output_tokens=512, concurrency=128), Targets(ttft_seconds=1)),
+    ("llama-3.1-8b", "h100", 2, Load(input_tokens=1024, output_tokens=128, kind="open", rate=6.0), Targets()),
+    ("llama-3.1-8b", "h100", 1, Load(input_tokens=1024, output_tokens=128, kind="burst", concurrency=64), Targets()),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "card", "gpus", "load", "targets"), SMALL)
+def test_search_equals_brute_force(name: str, card: str, gpus: int, load: Load, targets: Targets) -> None:
+    asked, cluster = question(name, load, targets, weights=False, cache=False), cluster_of(find_gpu(card), gpus=gpus)
+    answer = find(asked, ServingPlan(), cluster)
+    every = [
+        ServingLayout(tp=tp, pp=pp, dp=gpus // (tp * pp), ep=ep, moe_tp=1 if ep > 1 else None)
+        for tp in range(1, gpus + 1)
+        for pp in range(1, gpus + 1)
+        for ep in (1, tp, gpus // pp)
+        if gpus % (tp * pp) == 0 and (ep == 1 or "a3b" in name) and not (ep > tp and pp > 1)
     ]
-    rates = [one.speed.output_rate.value for one in singles if one.speed]
+    singles = [
+        serve(name, asked.architecture, cluster, ServingPlan(layout=one), load, targets=targets) for one in every
+    ]
+    able = [one.speed for one in singles if one.speed is not None and one.meets_targets]
     assert answer.speed is not None
-    assert answer.speed.output_rate.value == pytest.approx(max(rates))
+    if load.kind == "open":
+        assert answer.speed.tpot.value == pytest.approx(min(one.tpot.value for one in able))
+    elif able:
+        assert answer.speed.output_rate.value == pytest.approx(max(one.output_rate.value for one in able))
+    else:
+        assert not answer.meets_targets
 
 
 def test_front_has_no_point_beaten_in_both() -> None:
-    architecture = model("llama-3.1-8b").architecture
-    assert architecture is not None
-    cluster, load = cluster_of(find_gpu("h100"), gpus=4), Load(input_tokens=1024, output_tokens=128)
-    rows = front_points(
-        options(architecture, resolved(architecture, ServingPlan()), cluster, load), cluster, load, Targets()
-    )
+    asked = question("llama-3.1-8b", Load(input_tokens=1024, output_tokens=128))
+    cluster = cluster_of(find_gpu("h100"), gpus=4)
+    rows = front_points(options(asked, resolved(asked.architecture, ServingPlan()), cluster), cluster, asked)
     front = pareto(rows)
     for kept in front:
         assert not any(row.per_user > kept.per_user and row.per_gpu > kept.per_gpu for row in rows)
 
 
-def test_fewest_cards_meet_targets_and_one_less_step_does_not() -> None:
-    architecture = model("llama-3.1-70b").architecture
-    assert architecture is not None
+def test_fewest_cards_meet_targets_and_fewer_do_not() -> None:
     targets = Targets(ttft_seconds=2.0, tpot_seconds=0.05)
-    load = Load(input_tokens=1024, output_tokens=128, concurrency=16)
-    answer = fewest(
-        "llama-3.1-70b", architecture, find_gpu("h100"), ServingPlan(weight_format="fp8"), load, targets=targets
-    )
-    assert answer.fits
-    assert answer.meets_targets
+    for load in (
+        Load(input_tokens=1024, output_tokens=128, concurrency=16),
+        Load(input_tokens=2000, output_tokens=300, kind="open", rate=40.0),
+    ):
+        asked = question("llama-3.1-8b", load, targets, weights=False, cache=False)
+        answer = fewest(asked, ServingPlan(), find_gpu("h100"))
+        assert answer.answered
+        for count in range(1, answer.cluster.gpus):
+            assert not find(asked, ServingPlan(), cluster_of(find_gpu("h100"), gpus=count)).answered
 
 
 def test_room_is_at_least_one_and_price_is_dated() -> None:

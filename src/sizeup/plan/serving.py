@@ -7,7 +7,7 @@ are the same thing.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sizeup.errors import UserError
 
@@ -56,12 +56,42 @@ class ServingLayout:
         return self.dp > 1 and self.expert_ranks > self.tp
 
 
+DraftMethod = Literal["mtp", "ngram", "model"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drafting:
+    """Speculative decoding: ``tokens`` are drafted for every sequence and verified in one step.
+
+    Drafts come from the model's own prediction module (mtp), from text seen before (ngram) or from a smaller ``model``.
+    ``acceptance`` is the chance that one drafted token is kept, given that those before it were.
+    """
+
+    method: DraftMethod = "mtp"
+    tokens: int = 1
+    acceptance: float = 0.7
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1 or not 0 <= self.acceptance <= 1:
+            raise UserError("a draft has at least 1 token, and an acceptance from 0 to 1")
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens kept in a step on average: 1 + a + a^2 + ... for every drafted one.
+
+        Source: [leviathan2023] equation 1
+        """
+        return sum(self.acceptance**place for place in range(self.tokens + 1))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingPlan:
     """One way to serve a model on a machine.
 
     None means the engine's default for this version and card. ``weight_format`` "" is the checkpoint's own.
-    ``offload_layers`` and ``offload_experts`` are layers (whole, or only their experts) in host memory: llama.cpp.
+    ``offload_layers`` and ``offload_experts`` are layers (whole, or only their experts) in host memory (llama.cpp),
+    which is read at ``host_bytes_per_second`` and reached over ``host_link_bytes_per_second`` per card.
     """
 
     engine: str = "vllm"
@@ -77,7 +107,18 @@ class ServingPlan:
     flash_attention: bool | None = None
     offload_layers: int = 0
     offload_experts: int = 0
+    host_bytes_per_second: float | None = None
+    host_link_bytes_per_second: float | None = None
+    drafting: Drafting | None = None
     assumptions: tuple[str, ...] = ()
+
+
+class Arrival(NamedTuple):
+    """One request of a trace: when it arrives [s], and its tokens."""
+
+    seconds: float
+    input: float
+    output: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +126,8 @@ class Load:
     """What is asked: lengths of one request, and how requests come.
 
     burst: ``concurrency`` requests together, once. closed: ``concurrency`` always in flight. open: ``rate`` a second.
+    ``prefix_cached`` is the share of every prompt that is already in the cache. ``arrivals`` are an open load one by
+    one, in order; rate and lengths are then their means.
     """
 
     input_tokens: int
@@ -92,6 +135,8 @@ class Load:
     kind: LoadKind = "closed"
     concurrency: int = 1
     rate: float | None = None
+    prefix_cached: float = 0.0
+    arrivals: tuple[Arrival, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if self.input_tokens < 1 or self.output_tokens < 1 or self.concurrency < 1:
@@ -103,5 +148,7 @@ class Load:
 
     @property
     def longest(self) -> int:
-        """Tokens of one sequence at its end."""
+        """Tokens of the longest sequence at its end."""
+        if self.arrivals:
+            return round(max(one.input + one.output for one in self.arrivals))
         return self.input_tokens + self.output_tokens

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from sizeup.estimate import Band, Estimate
 from sizeup.physics.queueing import Percentiles
 from sizeup.plan.serving import ServingPlan
-from sizeup.serving.answer import Row, ServingAnswer, Speed
+from sizeup.serving.results import Row, Rung, ServingAnswer, Speed
 
 MILLI = 1e3
 """Milliseconds in a second."""
@@ -44,6 +44,14 @@ def row_dict(row: Row) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def rung_dict(rung: Rung) -> dict[str, Any]:
+    """Return one change and what it leads to."""
+    return {
+        "change": rung.change, "gpu": rung.gpu, "gpus": rung.gpus, "taken_bytes_per_gpu": round(rung.taken_bytes),
+        "usd_per_hour": rung.usd_per_hour, "speed": row_dict(rung.row), "plan": plan_dict(rung.plan),
+    }  # fmt: skip
+
+
 def _percentiles(found: Percentiles | None) -> dict[str, float] | None:
     if found is None:
         return None
@@ -70,9 +78,10 @@ def _speed(speed: Speed | None, gpus: int) -> dict[str, Any]:
         "peak_share": speed.peak_share if speed else None,
         "bandwidth_share": speed.bandwidth_share if speed else None,
         "decode_step": speed.step.to_dict() if speed else None,
-        "ttft_ms_percentiles": _percentiles(speed.ttft_percentiles) if speed else None,
-        "tpot_ms_percentiles": _percentiles(speed.tpot_percentiles) if speed else None,
-        "saturation_requests_per_second": speed.saturation_rate if speed else None,
+        **{
+            f"{name}_ms_percentiles": _percentiles(speed.percentiles.get(name.upper())) if speed else None
+            for name in ("ttft", "tpot", "itl", "e2e")
+        },
         "bands": {
             "ttft_ms": _band(ttft.band, MILLI) if ttft else None,
             "tpot_ms": _band(tpot.band, MILLI) if tpot else None,
@@ -91,7 +100,9 @@ def answer_dict(answer: ServingAnswer) -> dict[str, Any]:
         "fits": answer.fits,
         "problems": list(answer.problems),
         "meets_targets": answer.meets_targets if answer.targets.any else None,
-        "load": {key: value for key, value in asdict(load).items() if value is not None},
+        "saturated": answer.saturation_rate is not None,
+        "saturation_requests_per_second": answer.saturation_rate or (answer.speed and answer.speed.saturation_rate),
+        "load": {key: value for key, value in asdict(replace(load, arrivals=())).items() if value},
         "memory": memory.device.to_dict(),
         "cache_tokens": max(memory.cache_tokens, 0),
         "max_concurrency": answer.max_concurrency,
@@ -108,11 +119,9 @@ def answer_dict(answer: ServingAnswer) -> dict[str, Any]:
         "flags": dict(answer.flags),
         "alternatives": [row_dict(row) for row in answer.alternatives],
         "pareto": [row_dict(row) for row in answer.pareto],
-        "ladder": [
-            {"change": rung.change, "gpu": rung.gpu, "gpus": rung.gpus, "usd_per_hour": rung.usd_per_hour,
-             "plan": plan_dict(rung.plan)}
-            for rung in answer.ladder
-        ],
+        "ladder": [rung_dict(rung) for rung in answer.ladder],
+        "offers": [rung_dict(rung) for rung in answer.offers],
+        "passed_over": list(answer.passed_over),
         "searched_points": answer.searched,
         "assumptions": list(answer.assumptions),
         "definitions": dict(answer.definitions),

@@ -11,7 +11,7 @@ from sizeup.estimate import Band, Estimate
 from sizeup.physics.queueing import Percentiles
 from sizeup.plan.serving import ServingPlan
 from sizeup.render.layout import WIDTH, bad, bar, dim, good, number, offers, remark, strong, table, wrap
-from sizeup.serving.answer import Row, ServingAnswer, Speed
+from sizeup.serving.results import Row, Rung, ServingAnswer, Speed
 from sizeup.units import format_count, format_dollars, format_gib, format_seconds, significant
 
 MOST_FRONT = 7
@@ -23,9 +23,11 @@ def answer_lines(answer: ServingAnswer, values: Mapping[str, Any]) -> list[str]:
     lines = [*_verdict(answer), "", *_memory(answer)]
     if answer.speed:
         lines += ["", *_speed(answer, answer.speed)]
+    if answer.offers:
+        lines += ["", *_offers(answer)]
     if answer.ladder:
         lines += ["", *_ladder(answer)]
-    if answer.fits:
+    if answer.fits and answer.flags:
         lines += ["", *_flags(answer)]
     if answer.alternatives:
         lines += ["", *_alternatives(answer)]
@@ -47,12 +49,19 @@ def layout_words(plan: ServingPlan) -> str:
 
 def _verdict(answer: ServingAnswer) -> list[str]:
     word = good("FITS") if answer.fits else bad("DOES NOT FIT")
+    if answer.saturation_rate is not None:
+        word = bad("SATURATED")
     plan, used = answer.plan, answer.memory.limits.engine
     text = f"{word}   {strong(answer.name)} on {plan.layout.gpus} x {answer.cluster.gpu.name}, {layout_words(plan)}, "
     text += f"{plan.weight_format} weights, {plan.kv_dtype} cache, {used.title} {used.version}"
     lines = wrap(text, indent=0, hang=2)
     for problem in answer.problems:
         lines += wrap(bad("- ") + problem, indent=2, hang=2)
+    for reason in answer.passed_over:
+        lines += wrap(f"not {reason}", indent=2, hang=4)
+    if answer.saturation_rate is not None:
+        text = f"{answer.load.rate:g} requests/s arrive and {significant(answer.saturation_rate)} leave at most: the "
+        lines += wrap(text + "queue grows without end", indent=2, hang=2)
     if answer.targets.any and answer.speed:
         met = good("meets the targets") if answer.meets_targets else bad("misses the targets")
         asked = [(n, v) for n, v in (("TTFT", answer.targets.ttft_seconds), ("TPOT", answer.targets.tpot_seconds)) if v]
@@ -85,7 +94,8 @@ def _load_words(answer: ServingAnswer, speed: Speed) -> str:
     lengths = f"{load.input_tokens:,} in, {load.output_tokens:,} out"
     if load.kind == "open":
         assert load.rate is not None
-        return f"open loop, {load.rate:g} requests/s at random, {lengths}: {speed.in_flight:,.1f} in flight"
+        how = "replayed" if load.arrivals else "at random"
+        return f"open loop, {load.rate:.3g} requests/s {how}, {lengths}: {speed.in_flight:,.1f} in flight"
     kind = "closed loop" if load.kind == "closed" else "burst"
     flying = "in flight" if load.kind == "closed" else "together"
     return f"{kind}, {load.concurrency:,} requests {flying}, {lengths}"
@@ -99,9 +109,8 @@ def _speed(answer: ServingAnswer, speed: Speed) -> list[str]:
         _row("output", speed.output_rate, lambda value: f"{significant(value)} tok/s"),
     ]
     lines = [_load_words(answer, speed), *table(rows, head=("", "mean", "90 % band", "measured"), align="<>><")]
-    for name, found in (("TTFT", speed.ttft_percentiles), ("TPOT", speed.tpot_percentiles)):
-        if found is not None:
-            lines.append(f"  {name} {_percentiles(found)}")
+    for name, found in speed.percentiles.items():
+        lines.append(f"  {name:4} {_percentiles(found)}")
     if speed.saturation_rate:
         lines.append(f"  saturates at {significant(speed.saturation_rate)} requests/s")
     per = f"{significant(rate / gpus)} tok/s per GPU, {significant(1 / speed.tpot.value)} tok/s per user, "
@@ -145,11 +154,23 @@ def _flags(answer: ServingAnswer) -> list[str]:
 
 
 def _ladder(answer: ServingAnswer) -> list[str]:
-    rows = [
-        [rung.change, f"{format_dollars(rung.usd_per_hour)}/h" if rung.usd_per_hour else "no price"]
-        for rung in answer.ladder
-    ]
-    return [strong("to make it fit, cheapest change first"), *table(rows)]
+    title = "if you may change one thing" if answer.answered else "what would do, cheapest first"
+    head = (title, "layout", "per GPU", "TPOT", "tok/s", "$/h")
+    return table([_rung(rung) for rung in answer.ladder], head=head, align="<<>>>>")
+
+
+def _rung(rung: Rung) -> list[str]:
+    row = rung.row
+    return [
+        textwrap.shorten(rung.change, 34, placeholder="..."), layout_words(rung.plan), format_gib(rung.taken_bytes),
+        format_seconds(row.tpot_seconds), format_count(row.output_tokens_per_second),
+        format_dollars(rung.usd_per_hour) if rung.usd_per_hour else "-",
+    ]  # fmt: skip
+
+
+def _offers(answer: ServingAnswer) -> list[str]:
+    head = ("cards with a dated price", "layout", "per GPU", "TPOT", "tok/s", "$/h")
+    return table([_rung(rung) for rung in answer.offers[:MOST_FRONT]], head=head, align="<<>>>>")
 
 
 def _alternatives(answer: ServingAnswer) -> list[str]:

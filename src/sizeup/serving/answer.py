@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
+from sizeup.engine_cache import sequence_bytes
 from sizeup.errors import UserError
 from sizeup.estimate import Band, Estimate, leaf, total
 from sizeup.evidence.bands import band
@@ -14,23 +13,28 @@ from sizeup.llm.architecture import Architecture
 from sizeup.llm.formats import format_named, stored_format_name
 from sizeup.machine import Cluster, Gpu
 from sizeup.machine.instances import Instance, list_instances
-from sizeup.physics.queueing import DEFINITIONS, Percentiles, Requests
+from sizeup.physics.queueing import Requests
 from sizeup.physics.serving_time import StepShape
 from sizeup.plan.serving import Load, ServingPlan
+from sizeup.serving.commands import Start, commands
 from sizeup.serving.memory import ServingMemory, serving_memory
+from sizeup.serving.open_loop import Saturated, open_speed, steady_states
+from sizeup.serving.results import ServingAnswer, Speed, Targets
+from sizeup.serving.simulate import Pool, replay
 from sizeup.serving.speed import (
+    HOST_BYTES_PER_SECOND,
+    HOST_LINK_BYTES_PER_SECOND,
     Deployment,
     burst_speed,
     closed_speed,
     decode_shape,
     deployment,
     most_in_flight,
-    open_speed,
 )
 
 SECONDS_PER_HOUR = 3600
 MILLION = 1e6
-MILLI = 1e-3
+GIGA = 1e9
 PREFILL_BOUND = 0.5
 """Share of the time spent on other requests' prompts from which prompts are what binds."""
 
@@ -44,118 +48,10 @@ BINDS = {
     "element-wise": ("memory bandwidth: norms and activations", "memory bandwidth: norms and activations"),
     "waiting for the host": ("the host, which launches every kernel", "the host, which launches every kernel"),
     "scheduler": ("the engine's scheduler", "the engine's scheduler"),
+    "drafting": ("drafting of speculative tokens", "drafting of speculative tokens"),
+    "host memory": ("host memory and the link to it", "host memory and the link to it"),
 }
 """What to say where a kind of kernel takes most of a decode step: bound by memory, or by compute."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Targets:
-    """What the mean request may take [s]; None: no target."""
-
-    ttft_seconds: float | None = None
-    tpot_seconds: float | None = None
-
-    def met(self, ttft: float, tpot: float) -> bool:
-        """Return whether both hold."""
-        return (self.ttft_seconds is None or ttft <= self.ttft_seconds) and (
-            self.tpot_seconds is None or tpot <= self.tpot_seconds
-        )
-
-    @property
-    def any(self) -> bool:
-        """Whether there is a target."""
-        return self.ttft_seconds is not None or self.tpot_seconds is not None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Speed:
-    """How fast a deployment answers: estimates with bands, and what they follow from."""
-
-    ttft: Estimate
-    tpot: Estimate
-    output_rate: Estimate
-    step: Estimate
-    requests_per_second: float
-    in_flight: float
-    prompt_share: float
-    peak_share: float
-    bandwidth_share: float
-    binds: str
-    ttft_percentiles: Percentiles | None = None
-    tpot_percentiles: Percentiles | None = None
-    saturation_rate: float | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One plan of a search: its speed at the load, whether it meets the targets, and why it is not first."""
-
-    plan: ServingPlan
-    gpus: int
-    fits: bool
-    meets: bool = True
-    concurrency: float = 0.0
-    ttft_seconds: float = math.inf
-    tpot_seconds: float = math.inf
-    output_tokens_per_second: float = 0.0
-    usd_per_million: float | None = None
-    why: str = ""
-
-    @property
-    def per_gpu(self) -> float:
-        """Output tokens per second and GPU."""
-        return self.output_tokens_per_second / self.gpus
-
-    @property
-    def per_user(self) -> float:
-        """Output tokens per second that one user sees."""
-        return 1 / self.tpot_seconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rung:
-    """One change that makes it fit or meet the targets."""
-
-    change: str
-    plan: ServingPlan
-    gpu: str
-    gpus: int
-    usd_per_hour: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServingAnswer:
-    """Everything that ``sizeup serve`` says."""
-
-    name: str
-    architecture: Architecture
-    cluster: Cluster
-    plan: ServingPlan
-    load: Load
-    targets: Targets
-    memory: ServingMemory
-    speed: Speed | None
-    fits: bool
-    meets_targets: bool
-    max_concurrency: int
-    instance: Instance | None
-    usd_per_million_output_tokens: float | None
-    joules_per_output_token: float | None
-    flags: Mapping[str, str]
-    problems: tuple[str, ...] = ()
-    alternatives: tuple[Row, ...] = ()
-    pareto: tuple[Row, ...] = ()
-    ladder: tuple[Rung, ...] = ()
-    searched: int = 0
-    assumptions: tuple[str, ...] = ()
-    definitions: Mapping[str, str] = field(default_factory=lambda: DEFINITIONS)
-
-    def explained(self) -> tuple[Estimate, ...]:
-        """Return the estimates that ``--why`` explains."""
-        if self.speed is None:
-            return (self.memory.device,)
-        return (self.memory.device, self.speed.ttft, self.speed.tpot, self.speed.output_rate, self.speed.step)
 
 
 def resolved(architecture: Architecture, plan: ServingPlan) -> ServingPlan:
@@ -166,6 +62,8 @@ def resolved(architecture: Architecture, plan: ServingPlan) -> ServingPlan:
     """
     noted = list(plan.assumptions)
     name = format_named(plan.weight_format).name if plan.weight_format else stored_format_name(architecture)
+    if not plan.weight_format and plan.engine == "llamacpp" and not format_named(name).is_gguf:
+        name = "gguf-mxfp4" if name == "mxfp4" else "gguf-bf16"
     if not plan.weight_format and name in ("fp32", "float32"):
         name = "bf16"
         noted.append("weights in bf16: the configuration names no dtype that engines serve")
@@ -179,12 +77,15 @@ def resolved(architecture: Architecture, plan: ServingPlan) -> ServingPlan:
 def check_hardware(gpu: Gpu, plan: ServingPlan) -> list[str]:
     """Return why a card or an engine cannot run the plan's weight format."""
     known, found = format_named(plan.weight_format), []
+    nvidia = gpu.vendor == "nvidia"
     llama = plan.engine in ("llamacpp", "llama.cpp")
     if known.is_gguf and not llama and plan.engine != "vllm":
         found.append(f"{plan.engine} does not load GGUF files: use llama.cpp")
     if llama and not known.is_gguf:
         found.append(f"llama.cpp loads GGUF files, not {known.name}: use q4_k_m, q8_0 or gguf-bf16")
-    capability = float(gpu.compute_capability or 0)
+    capability = float(gpu.compute_capability or 0) if nvidia else 0.0
+    if not nvidia and known.name.startswith(("fp8", "nvfp4")) and not gpu.peak_flops_per_second.get(known.compute):
+        found.append(f"{gpu.name} has no {known.compute} units for {known.name} weights")
     # weight-only kernels run 8-bit and 4-bit floats on cards from Ampere on
     unpacks = capability >= 8 and known.name.startswith(("mxfp4", "nvfp4", "fp8", "mxfp8"))
     if capability and known.compute_capability > capability and not unpacks:
@@ -203,9 +104,9 @@ def room_of(memory: ServingMemory, load: Load, plan: ServingPlan) -> float:
     return max(min(memory.max_concurrency(length) / spread, float(memory.limits.sequences * replicas / spread)), 1.0)
 
 
-def requests_of(load: Load, *, cached: float = 0.0) -> Requests:
+def requests_of(load: Load) -> Requests:
     """Return the lengths of a load."""
-    return Requests(prompt=load.input_tokens, output=load.output_tokens, cached=cached)
+    return Requests(prompt=load.input_tokens, output=load.output_tokens, cached=load.prefix_cached)
 
 
 def serve(
@@ -216,103 +117,173 @@ def serve(
     load: Load,
     *,
     targets: Targets | None = None,
-    cached: float = 0.0,
-    tokens_per_step: float = 1.0,
+    usd_per_gpu_hour: float | None = None,
 ) -> ServingAnswer:
-    """Return memory, speed, price and flags of one plan.
-
-    ``cached`` is the share of each prompt found in a prefix cache; ``tokens_per_step`` what speculative decoding
-    accepts, its own cost not counted.
+    """Return memory, speed, price and flags of one plan. ``usd_per_gpu_hour`` is a price of one's own.
 
     Raises:
         UserError: unknown format, engine or links.
     """
     plan, wanted = resolved(architecture, plan), targets or Targets()
-    memory = serving_memory(architecture, plan, cluster.gpu, load=load)
-    problems = [*memory.reasons, *check_hardware(cluster.gpu, plan)]
-    speed = None
+    gpu = card_of(cluster)
+    plan = within_room(architecture, plan, gpu, load)
+    memory = serving_memory(architecture, plan, gpu, load=load)
+    problems = [*memory.reasons, *check_hardware(gpu, plan)]
+    speed, most = None, None
     if not problems:
-        made = deployment(
-            architecture, plan, cluster.gpu, room=room_of(memory, load, plan), gpus_per_node=cluster.node.gpus
-        )
+        room = room_of(memory, load, plan)
         try:
-            speed = speed_of(made, plan, load, cached=cached, tokens_per_step=tokens_per_step)
+            made = deployment(architecture, plan, gpu, room=room, gpus_per_node=cluster.node.gpus)
+            speed = speed_of(made, load, pool_of(memory, plan, load))
+            if load.arrivals and load.rate and speed.saturation_rate and load.rate >= speed.saturation_rate:
+                most = speed.saturation_rate
+        except Saturated as error:
+            most = error.most
         except UserError as error:
             problems.append(str(error))
-    gpus = plan.layout.gpus
-    instance = priced(cluster)
-    dollars = usd_per_million(instance, gpus, speed.output_rate.value) if speed else None
+    gpus, instance = plan.layout.gpus, priced(cluster)
+    rate = speed.output_rate.value if speed else 0.0
+    hourly = usd_per_gpu_hour or (instance.usd_per_gpu_hour if instance else None)
     watts = cluster.gpu.tdp_watts
-    met = speed is not None and wanted.met(speed.ttft.value, speed.tpot.value)
-    from sizeup.serving.flags import flags
-
-    noted = (*plan.assumptions, *memory.assumptions, *_noted(cluster, instance, speed, cached, tokens_per_step))
+    start = Start(
+        model=name, plan=plan, load=load, layers=len(architecture.layers), checkpoint=stored_format_name(architecture)
+    )
+    noted = (*plan.assumptions, *memory.assumptions, *_noted(cluster, instance, speed, plan, load, usd_per_gpu_hour))
     return ServingAnswer(
         name=name, architecture=architecture, cluster=cluster, plan=plan, load=load, targets=wanted, memory=memory,
-        speed=speed, fits=not problems, meets_targets=met, max_concurrency=memory.max_concurrency(load.longest),
-        instance=instance, usd_per_million_output_tokens=dollars,
-        joules_per_output_token=watts * gpus / speed.output_rate.value if watts and speed else None,
-        flags=flags(name, plan, load), problems=tuple(problems),
+        speed=speed, fits=not problems, max_concurrency=memory.max_concurrency(load.longest), saturation_rate=most,
+        meets_targets=speed is not None and wanted.met(speed.ttft.value, speed.tpot.value),
+        instance=None if usd_per_gpu_hour else instance,
+        usd_per_million_output_tokens=usd_per_million(hourly, gpus, rate),
+        joules_per_output_token=watts * gpus / rate if watts and rate else None,
+        flags=commands(start), problems=tuple(problems),
         assumptions=tuple(dict.fromkeys(noted)),
     )  # fmt: skip
 
 
+def card_of(cluster: Cluster) -> Gpu:
+    """Return the card of a machine with the memory that a program gets there; an instance may bound it."""
+    gpu, memory = cluster.gpu, cluster.node.memory_bytes
+    return gpu if memory == gpu.memory_bytes else replace(gpu, memory_bytes=memory)
+
+
+def within_room(architecture: Architecture, plan: ServingPlan, gpu: Gpu, load: Load) -> ServingPlan:
+    """Return the plan with the longest sequence that its cache holds where the model's own context does not fit.
+
+    vLLM refuses to start otherwise.
+    """
+    if plan.max_model_len is not None or plan.engine != "vllm":
+        return plan
+    memory = serving_memory(architecture, plan, gpu, load=load)
+    longest = memory.largest_context
+    if not memory.fits or longest >= memory.limits.context:
+        return plan
+    note = f"max_model_len: {longest:,}, all that the cache holds; the model's is {memory.limits.context:,}"
+    return replace(plan, max_model_len=longest, assumptions=(*plan.assumptions, note))
+
+
 def _noted(
-    cluster: Cluster, instance: Instance | None, speed: Speed | None, cached: float, tokens_per_step: float
-) -> list[str]:
+    cluster: Cluster, instance: Instance | None, speed: Speed | None, plan: ServingPlan, load: Load,
+    usd_per_gpu_hour: float | None,
+) -> list[str]:  # fmt: skip
     notes = list(cluster.notes)
     if speed:
-        notes.append(speed.note)
-    if instance:
-        notes.append(f"price: {instance.cloud} {instance.name}, on demand, {instance.date}")
+        notes += speed.notes
+    if usd_per_gpu_hour:
+        notes.append(f"price: ${usd_per_gpu_hour:g} per card and hour (given)")
+    elif instance:
+        notes.append(f"price: {instance.cloud} {instance.name}, on demand, {instance.date}, by the card")
+    else:
+        notes.append(f"no dated price of {cluster.gpu.name} is in the catalog: --usd-per-gpu-hour gives one")
     if cluster.gpu.tdp_watts:
         notes.append("energy: cards at their TDP; hosts and cooling are not counted")
-    if cached:
-        notes.append(f"{cached:.0%} of every prompt is found in the prefix cache (given)")
-    if tokens_per_step != 1:
-        notes.append(f"speculative decoding accepts {tokens_per_step:g} tokens a step (given); drafting costs nothing")
+    if load.prefix_cached:
+        notes.append(f"{load.prefix_cached:.0%} of every prompt is found in the prefix cache (given)")
+    if plan.drafting:
+        drafted = plan.drafting
+        notes.append(
+            f"speculative decoding ({drafted.model or drafted.method}): {drafted.tokens} drafted, each kept with "
+            f"{drafted.acceptance:.0%}: {drafted.tokens_per_step:.2f} tokens a step [leviathan2023]"
+        )
+    if plan.offload_layers or plan.offload_experts:
+        notes += _host_notes(cluster.gpu, plan)
     return notes
 
 
-def speed_of(
-    made: Deployment, plan: ServingPlan, load: Load, *, cached: float = 0.0, tokens_per_step: float = 1.0
-) -> Speed:
+def _host_notes(gpu: Gpu, plan: ServingPlan) -> list[str]:
+    memory, link = plan.host_bytes_per_second, plan.host_link_bytes_per_second
+    given = "(given)" if memory else "(two channels of DDR5-5600, assumed: --host-bandwidth)"
+    found = [f"host memory {(memory or HOST_BYTES_PER_SECOND) / GIGA:.3g} GB/s {given}"]
+    rate = link or gpu.pcie_bytes_per_second or HOST_LINK_BYTES_PER_SECOND
+    said = "(given)" if link else "(the card's PCIe)" if gpu.pcie_bytes_per_second else "(PCIe 4.0 x16, assumed)"
+    return [*found, f"link to host memory {rate / GIGA:.3g} GB/s {said}"]
+
+
+def pool_of(memory: ServingMemory, plan: ServingPlan, load: Load) -> Pool:
+    """Return what the scheduler of one replica may hold."""
+    each = sequence_bytes(memory.kinds, load.longest, memory.rules)
+    ranks = plan.layout.dp if plan.layout.attention_dp else 1
+    tokens = max(memory.pool_bytes, 0.0) / each * load.longest * ranks if each else float("inf")
+    whole = plan.engine not in ("vllm", "sglang")
+    return Pool(tokens=tokens, sequences=memory.limits.sequences * ranks, whole=whole)
+
+
+def simulated_speed(made: Deployment, load: Load, pool: Pool) -> Speed:
+    """Return what the arrivals of a load meet one by one: means with bands, and percentiles of the replay."""
+    found = replay(made, load.arrivals, pool, cached=load.prefix_cached)
+    note = f"{found.requests:,} requests replayed in {found.seconds:,.0f} s of the engine's time, "
+    note += f"{found.steps:,} steps, {found.preemptions:,} preempted"
+    speed = speed_from(
+        made, load, ttft=found.ttft.mean, tpot=found.tpot.mean, requests_per_second=found.requests_per_second,
+        flying=found.in_flight, prompt_share=found.prompt_share,
+        percentiles={"TTFT": found.ttft, "TPOT": found.tpot, "ITL": found.itl, "E2E": found.e2e},
+        saturation_rate=steady_states(made, requests_of(load)).saturation_rate,
+    )  # fmt: skip
+    return replace(speed, notes=(*speed.notes, note))
+
+
+def speed_of(made: Deployment, load: Load, pool: Pool) -> Speed:
     """Return how fast a deployment answers a load, with bands.
 
     Raises:
-        UserError: an open loop at or beyond saturation.
+        Saturated: an open loop at or beyond saturation, unless it is replayed.
     """
-    requests = requests_of(load, cached=cached)
-    if tokens_per_step != 1:
-        # fewer steps, each of the same length: what the request sees per token is divided below
-        requests = replace(requests, output=max(load.output_tokens / tokens_per_step, 2))
-    percentiles: dict[str, Any] = {}
+    if load.arrivals:
+        return simulated_speed(made, load, pool)
+    requests, more = requests_of(load), {}
     if load.kind == "open":
         assert load.rate is not None
         found = open_speed(made, requests, load.rate)
         latency, flying = found.latency, found.in_flight
-        percentiles = {
-            "ttft_percentiles": found.ttft, "tpot_percentiles": found.tpot, "saturation_rate": found.saturation_rate
-        }  # fmt: skip
+        more = {"percentiles": {"TTFT": found.ttft, "TPOT": found.tpot}, "saturation_rate": found.saturation_rate}
     else:
         run = closed_speed if load.kind == "closed" else burst_speed
         latency, flying = run(made, requests, load.concurrency), float(load.concurrency)
-    shape = decode_shape(made, requests, max(flying, 1.0))
+    return speed_from(
+        made, load, ttft=float(latency.ttft_seconds), tpot=float(latency.tpot_seconds),
+        requests_per_second=float(latency.requests_per_second), flying=flying,
+        prompt_share=float(latency.prompt_share), **more,
+    )  # fmt: skip
+
+
+def speed_from(
+    made: Deployment, load: Load, *, ttft: float, tpot: float, requests_per_second: float, flying: float,
+    prompt_share: float, **more: Any,
+) -> Speed:  # fmt: skip
+    """Return latency and rates [s, 1/s] with their bands, what a decode step is made of, and what binds."""
+    shape = decode_shape(made, requests_of(load), max(flying, 1.0))
     step = _step_estimate(made, shape)
     peak, bandwidth = made.use(shape)
-    rate = float(latency.requests_per_second)
-    tpot = float(latency.tpot_seconds) / tokens_per_step
-    share = float(latency.prompt_share)
     return Speed(
-        ttft=_estimate("TTFT", float(latency.ttft_seconds), "s", "wait + own prompt steps + queue", "ttft_ms", 1e3),
+        ttft=_estimate("TTFT", ttft, "s", "wait + own prompt steps + queue", "ttft_ms", 1e3),
         tpot=_estimate("TPOT", tpot, "s", "decode step + prompts of others / output tokens", "tpot_ms", 1e3),
         output_rate=_estimate(
-            "output tokens per second", rate * load.output_tokens, "tokens/s", "requests per second x output tokens",
-            "output_tokens_per_second", 1.0,
+            "output tokens per second", requests_per_second * load.output_tokens, "tokens/s",
+            "requests per second x output tokens", "output_tokens_per_second", 1.0,
         ),
-        step=step, requests_per_second=rate, in_flight=flying, prompt_share=share, peak_share=float(peak),
-        bandwidth_share=float(bandwidth), binds=_binds(made, step, shape, load, share, flying),
-        note=made.known.origin, **percentiles,
+        step=step, requests_per_second=requests_per_second, in_flight=flying, prompt_share=prompt_share,
+        peak_share=float(peak), bandwidth_share=float(bandwidth),
+        binds=_binds(made, step, shape, load, prompt_share, flying), notes=(made.known.origin,), **more,
     )  # fmt: skip
 
 
@@ -359,8 +330,8 @@ def priced(cluster: Cluster) -> Instance | None:
     return None
 
 
-def usd_per_million(instance: Instance | None, gpus: int, tokens_per_second: float) -> float | None:
+def usd_per_million(usd_per_gpu_hour: float | None, gpus: int, tokens_per_second: float) -> float | None:
     """Return dollars per million output tokens of ``gpus`` cards rented by the hour."""
-    if instance is None or instance.usd_per_gpu_hour is None or tokens_per_second <= 0:
+    if usd_per_gpu_hour is None or tokens_per_second <= 0:
         return None
-    return instance.usd_per_gpu_hour * gpus / (tokens_per_second * SECONDS_PER_HOUR) * MILLION
+    return usd_per_gpu_hour * gpus / (tokens_per_second * SECONDS_PER_HOUR) * MILLION

@@ -26,6 +26,7 @@ from sizeup.llm.architecture import Architecture
 from sizeup.physics import serving_memory as physics
 from sizeup.plan.engines import Engine, engine
 from sizeup.plan.serving import Load, ServingLayout, ServingPlan
+from sizeup.serving.drafting import drafted
 from sizeup.serving.limits import Shape, largest_graph_batch, layout_problems, shape_of
 from sizeup.serving.weights import StageWeights, host_embedding_bytes, placed_weights, stage_weights
 
@@ -214,6 +215,8 @@ def _stage(
     used, shape = limits.engine, shape_of(architecture)
     kinds = _kinds(architecture, stage.first, stage.last, limits.cache_dtype, plan.layout.tp)
     weights, host = _device_weights(architecture, plan, used, stage, first=first)
+    draft, kinds = drafted(plan, stage, kinds)
+    weights += draft
     if used.rotary_table and shape.rotary_dim:
         weights += physics.rotary_table_bytes(positions=architecture.max_positions or 0, rotary_dim=shape.rotary_dim)
     parts = {"weights": float(weights)}

@@ -1,7 +1,8 @@
-"""Every way to serve a model on some GPUs: layouts and loads, loads as columns; the best, and why not the others.
+"""Every way to serve a model on some GPUs, loads as columns: the best plan, and why not the others.
 
-A point is one layout and one number of requests in flight. The Pareto front is throughput per GPU against speed per
-user; with targets, the fewest GPUs or the most throughput that meet them.
+A point is one plan and one number of requests in flight. The Pareto front is throughput per GPU against speed per user;
+with targets, the fewest GPUs or the most throughput that meet them. Formats change only where the one nearer to the
+original does not fit or misses what is asked.
 """
 
 from __future__ import annotations
@@ -14,110 +15,74 @@ import numpy as np
 
 from sizeup.errors import UserError
 from sizeup.llm.architecture import Architecture
-from sizeup.llm.formats import format_named, weight_formats
 from sizeup.machine import Cluster, Gpu, cluster_of
+from sizeup.machine.instances import Instance
+from sizeup.plan.engines import engine
 from sizeup.plan.serving import Load, ServingLayout, ServingPlan
-from sizeup.serving.answer import (
-    Row,
-    Rung,
-    ServingAnswer,
-    Targets,
-    check_hardware,
-    priced,
-    requests_of,
-    resolved,
-    room_of,
-    serve,
-    usd_per_million,
-)
-from sizeup.serving.memory import ServingMemory, serving_memory
-from sizeup.serving.speed import Deployment, closed_speed, deployment, open_speed
-from sizeup.units import format_gib
+from sizeup.serving.answer import priced, requests_of, resolved, serve, usd_per_million
+from sizeup.serving.open_loop import Saturated, most_flying, most_rate, open_speed
+from sizeup.serving.results import Row, ServingAnswer, Targets
+from sizeup.serving.space import Option, layouts, offloaded, option, possible, powers, precisions
+from sizeup.serving.speed import burst_speed, closed_speed, most_in_flight
 
-MOST_GPUS = 128
-"""Most cards that a search for the fewest tries."""
+MOST_GPUS = 4096
+"""Most cards that a search for the fewest considers."""
 
-CONCURRENCIES = tuple(sorted({round(2 ** (i / 2)) for i in range(27)}))
-"""Requests in flight on a front: powers of the square root of two up to 8,192."""
+CONCURRENCIES = tuple(sorted({round(2 ** (i / 4)) for i in range(53)}))
+"""Requests in flight on a front: powers of the fourth root of two up to 8,192."""
 
 SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """One layout with its memory and, if it fits, what computes its speed."""
+class Question:
+    """What is asked of a search: the model, the load, the targets, and what a plan may change.
 
-    plan: ServingPlan
-    memory: ServingMemory
-    made: Deployment | None
-    problems: tuple[str, ...]
-
-
-def powers(most: int) -> list[int]:
-    """Return the powers of two up to ``most``, and ``most``.
-
-    >>> powers(6)
-    [1, 2, 4, 6]
+    ``fixed`` keeps the plan's layout; ``weights`` and ``cache`` let the formats change.
     """
-    return sorted({2**i for i in range(most.bit_length()) if 2**i <= most} | {most})
+
+    name: str
+    architecture: Architecture
+    load: Load
+    targets: Targets
+    fixed: bool = False
+    weights: bool = True
+    cache: bool = True
+    usd_per_gpu_hour: float | None = None
+
+    def usd(self, instance: Instance | None) -> float | None:
+        """Return the price of one card and hour [dollars]."""
+        return self.usd_per_gpu_hour or (instance.usd_per_gpu_hour if instance else None)
 
 
-def layouts(architecture: Architecture, gpus: int, gpus_per_node: int) -> list[ServingLayout]:
-    """Return every layout of ``gpus`` cards: tp within a node, pp over the rest, replicas or data-parallel attention.
-
-    Mixtures also get their experts divided by expert, inside each replica or over all cards.
-    """
-    routed = any(tensor.part == "experts" for layer, _ in architecture.distinct_layers() for tensor in layer.tensors)
-    found = []
-    for tp in (t for t in powers(min(gpus, gpus_per_node)) if gpus % t == 0):
-        for pp in (p for p in powers(gpus // tp) if gpus // tp % p == 0):
-            dp = gpus // (tp * pp)
-            found.append(ServingLayout(tp=tp, pp=pp, dp=dp))
-            if routed and tp > 1:
-                found.append(ServingLayout(tp=tp, pp=pp, dp=dp, ep=tp, moe_tp=1))
-            if routed and dp > 1 and pp == 1:
-                found.append(ServingLayout(tp=tp, pp=pp, dp=dp, ep=tp * dp, moe_tp=1))
-    return found
+def options(asked: Question, base: ServingPlan, cluster: Cluster) -> list[Option]:
+    """Return every layout of the cluster's cards in one precision, or the base's own."""
+    found = [base.layout]
+    if not asked.fixed:
+        divides = engine(base.engine, base.engine_version).divides
+        every = layouts(asked.architecture, cluster.gpus, cluster.node.gpus, divides=divides)
+        found = possible(asked.architecture, every) or every
+    return [option(asked.architecture, replace(base, layout=one), cluster, asked.load) for one in found]
 
 
-def option(architecture: Architecture, plan: ServingPlan, gpu: Gpu, load: Load, *, gpus_per_node: int) -> Option:
-    """Return a layout with its memory; a layout that cannot be says why."""
-    memory = serving_memory(architecture, plan, gpu, load=load)
-    problems = [*memory.reasons, *check_hardware(gpu, plan)]
-    made = None
-    if not problems:
-        try:
-            made = deployment(architecture, plan, gpu, room=room_of(memory, load, plan), gpus_per_node=gpus_per_node)
-        except UserError as error:
-            problems.append(str(error))
-    return Option(plan=plan, memory=memory, made=made, problems=tuple(problems))
-
-
-def options(architecture: Architecture, base: ServingPlan, cluster: Cluster, load: Load) -> list[Option]:
-    """Return every layout of the cluster's cards."""
-    return [
-        option(architecture, replace(base, layout=layout), cluster.gpu, load, gpus_per_node=cluster.node.gpus)
-        for layout in layouts(architecture, cluster.gpus, cluster.node.gpus)
-    ]
-
-
-def front_points(found: Iterable[Option], cluster: Cluster, load: Load, targets: Targets) -> list[Row]:
-    """Return a closed loop at every concurrency for every layout that fits, one column for each layout."""
-    requests, instance, rows = requests_of(load), priced(cluster), []
+def front_points(found: Iterable[Option], cluster: Cluster, asked: Question) -> list[Row]:
+    """Return a closed loop at every concurrency for every plan that fits, one column for each plan."""
+    load, rows = asked.load, []
+    requests, usd = requests_of(load), asked.usd(priced(cluster))
     for one in found:
         if one.made is None:
             continue
-        most = one.made.room * one.made.replicas
+        most = most_in_flight(one.made)
         flying = np.array([c for c in CONCURRENCIES if c <= most] or [1], dtype=float)
         speed = closed_speed(one.made, requests, flying)
         rates = speed.requests_per_second * load.output_tokens
         for n, ttft, tpot, rate in zip(flying, speed.ttft_seconds, speed.tpot_seconds, rates, strict=True):
             rows.append(
                 Row(
-                    plan=one.plan, gpus=cluster.gpus, fits=True, meets=targets.met(float(ttft), float(tpot)),
+                    plan=one.plan, gpus=cluster.gpus, fits=True, meets=asked.targets.met(float(ttft), float(tpot)),
                     concurrency=float(n), ttft_seconds=float(ttft), tpot_seconds=float(tpot),
                     output_tokens_per_second=float(rate),
-                    usd_per_million=usd_per_million(instance, cluster.gpus, float(rate)),
+                    usd_per_million=usd_per_million(usd, cluster.gpus, float(rate)),
                 )
             )  # fmt: skip
     return rows
@@ -133,8 +98,9 @@ def pareto(rows: Sequence[Row]) -> list[Row]:
     return kept
 
 
-def at_load(one: Option, cluster: Cluster, load: Load, targets: Targets) -> Row:
-    """Return a layout at the load that was asked for; at a rate that saturates it, it does not meet it."""
+def at_load(one: Option, cluster: Cluster, asked: Question) -> Row:
+    """Return a plan at the load that was asked for; at a rate that saturates it, it does not meet it."""
+    load = asked.load
     if one.made is None:
         return Row(plan=one.plan, gpus=cluster.gpus, fits=False, meets=False, why=one.problems[0])
     requests = requests_of(load)
@@ -142,149 +108,207 @@ def at_load(one: Option, cluster: Cluster, load: Load, targets: Targets) -> Row:
         assert load.rate is not None
         try:
             latency = open_speed(one.made, requests, load.rate).latency
-        except UserError as error:
-            return Row(plan=one.plan, gpus=cluster.gpus, fits=True, meets=False, why=str(error).split(":")[0])
+        except Saturated as error:
+            why = f"saturates at {error.most:.3g} requests/s"
+            return Row(plan=one.plan, gpus=cluster.gpus, fits=True, meets=False, why=why)
     else:
-        latency = closed_speed(one.made, requests, load.concurrency)
+        run = closed_speed if load.kind == "closed" else burst_speed
+        latency = run(one.made, requests, load.concurrency)
     rate = float(latency.requests_per_second) * load.output_tokens
     ttft, tpot = float(latency.ttft_seconds), float(latency.tpot_seconds)
     return Row(
-        plan=one.plan, gpus=cluster.gpus, fits=True, meets=targets.met(ttft, tpot), concurrency=load.concurrency,
-        ttft_seconds=ttft, tpot_seconds=tpot, output_tokens_per_second=rate,
-        usd_per_million=usd_per_million(priced(cluster), cluster.gpus, rate),
+        plan=one.plan, gpus=cluster.gpus, fits=True, meets=asked.targets.met(ttft, tpot),
+        concurrency=load.concurrency, ttft_seconds=ttft, tpot_seconds=tpot, output_tokens_per_second=rate,
+        usd_per_million=usd_per_million(asked.usd(priced(cluster)), cluster.gpus, rate),
     )  # fmt: skip
 
 
 def ranked(rows: Iterable[Row], load: Load) -> list[Row]:
-    """Return rows best first: those that fit and meet the targets, by throughput; at a given rate by TPOT."""
+    """Return rows best first: those that fit and meet the targets, by throughput; at a given rate by TPOT.
 
-    def key(row: Row) -> tuple[bool, bool, float]:
+    Of equals the plainest layout is first.
+    """
+
+    def key(row: Row) -> tuple[bool, bool, float, int]:
         score = row.tpot_seconds if load.kind == "open" else -row.output_tokens_per_second
-        return (not row.fits, not row.meets, score)
+        layout = row.plan.layout
+        axes = sum(size > 1 for size in (layout.tp, layout.pp, layout.ep, layout.dp))
+        return (not row.fits, not row.meets, score, axes)
 
     return sorted(rows, key=key)
 
 
-def find(
-    name: str,
-    architecture: Architecture,
-    cluster: Cluster,
-    base: ServingPlan,
-    load: Load,
-    *,
-    targets: Targets | None = None,
-    fixed: bool = False,
-    cached: float = 0.0,
-    tokens_per_step: float = 1.0,
-) -> ServingAnswer:
-    """Return the best plan on these cards with its rivals and the Pareto front; ``fixed`` keeps the base's layout.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    """The precision that a search stopped at: its options and rows, best first; why earlier ones were passed over."""
+
+    options: tuple[Option, ...]
+    rows: tuple[Row, ...]
+    passed: tuple[str, ...]
+
+
+def choose(asked: Question, base: ServingPlan, cluster: Cluster) -> _Chosen:
+    """Return the options of the precision nearest to the original that fits and meets what is asked.
+
+    Where none does: of those that fit, else of all, the first. llama.cpp may leave layers in host memory instead.
+    """
+    tried: list[_Chosen] = []
+    passed: list[str] = []
+    for plan in precisions(base, cluster.gpu, weights=asked.weights, cache=asked.cache):
+        found = options(asked, plan, cluster)
+        rows = ranked((at_load(one, cluster, asked) for one in found), asked.load)
+        tried.append(_Chosen(options=tuple(found), rows=tuple(rows), passed=tuple(passed)))
+        if rows[0].fits and rows[0].meets:
+            return tried[-1]
+        why = rows[0].why or why_not(rows[0], rows[0], asked.targets)
+        passed.append(f"{plan.weight_format} weights, {plan.kv_dtype} cache: {why}")
+    fitting = [one for one in tried if one.rows[0].fits]
+    if fitting:
+        return replace(fitting[0], passed=())
+    return _in_host_memory(asked, base, cluster, tuple(passed)) or replace(tried[0], passed=())
+
+
+def _in_host_memory(asked: Question, base: ServingPlan, cluster: Cluster, passed: tuple[str, ...]) -> _Chosen | None:
+    """Return the smallest precision with layers in host memory, where llama.cpp needs that."""
+    if base.engine != "llamacpp":
+        return None
+    smallest = precisions(base, cluster.gpu, weights=asked.weights, cache=False)[-1]
+    layout = base.layout if asked.fixed else ServingLayout(pp=cluster.gpus)
+    plan = offloaded(asked.architecture, replace(smallest, layout=layout), cluster, asked.load)
+    if plan is None:
+        return None
+    found = option(asked.architecture, plan, cluster, asked.load)
+    return _Chosen(options=(found,), rows=(at_load(found, cluster, asked),), passed=passed)
+
+
+def find(asked: Question, base: ServingPlan, cluster: Cluster) -> ServingAnswer:
+    """Return the best plan on these cards with its rivals and the Pareto front.
 
     Raises:
         UserError: unknown format or engine.
     """
-    wanted, base = targets or Targets(), resolved(architecture, base)
-    found = options(architecture, base, cluster, load)
-    rows = ranked((at_load(one, cluster, load, wanted) for one in found), load)
-    plan = base if fixed else rows[0].plan
+    base = resolved(asked.architecture, base)
+    chosen = choose(asked, base, cluster)
+    plan = chosen.rows[0].plan
     answer = serve(
-        name, architecture, cluster, plan, load, targets=wanted, cached=cached, tokens_per_step=tokens_per_step
-    )
-    points = front_points(found, cluster, load, wanted)
+        asked.name, asked.architecture, cluster, plan, asked.load, targets=asked.targets,
+        usd_per_gpu_hour=asked.usd_per_gpu_hour,
+    )  # fmt: skip
+    found, rows = list(chosen.options), list(chosen.rows)
+    if asked.fixed and not plan.offload_layers + plan.offload_experts:
+        # the layouts that were not asked for are told as alternatives
+        found = options(replace(asked, fixed=False), replace(plan, layout=ServingLayout()), cluster)
+        rows = ranked((at_load(one, cluster, asked) for one in found), asked.load)
+    points = front_points(found, cluster, asked)
     rest = [row for row in rows if row.plan.layout != plan.layout]
-    shown = tuple(replace(row, why=row.why or _why(row, rows[0], wanted)) for row in rest[:SHOWN])
-    rungs = () if answer.fits else tuple(ladder(architecture, cluster, plan, load))
-    return replace(answer, alternatives=shown, pareto=tuple(pareto(points)), ladder=rungs, searched=len(points))
+    best = next((row for row in rows if row.plan.layout == plan.layout), rows[0])
+    shown = tuple(replace(row, why=row.why or why_not(row, best, asked.targets)) for row in rest[:SHOWN])
+    return replace(
+        answer,
+        alternatives=shown,
+        pareto=tuple(pareto(points)),
+        searched=len(points) + len(rows),
+        passed_over=chosen.passed,
+    )
 
 
-def _why(row: Row, best: Row, targets: Targets) -> str:
+def why_not(row: Row, best: Row, targets: Targets) -> str:
+    """Return why a plan is not first, in a few words."""
     if targets.ttft_seconds is not None and row.ttft_seconds > targets.ttft_seconds:
-        return "TTFT above the target"
+        return f"TTFT {row.ttft_seconds / targets.ttft_seconds:.2g}x the target"
     if targets.tpot_seconds is not None and row.tpot_seconds > targets.tpot_seconds:
-        return "TPOT above the target"
+        return f"TPOT {row.tpot_seconds / targets.tpot_seconds:.2g}x the target"
     if not best.output_tokens_per_second:
         return ""
     less = 1 - row.output_tokens_per_second / best.output_tokens_per_second
-    return f"{less:.0%} fewer tokens/s" if less >= 0.005 else "as fast, but not simpler"
+    if abs(less) >= 0.005:
+        return f"{abs(less):.0%} {'fewer' if less > 0 else 'more'} tokens/s"
+    slower = row.tpot_seconds / best.tpot_seconds - 1
+    return f"TPOT {slower:.0%} longer" if slower >= 0.005 else "as fast, but not simpler"
 
 
 def counts(gpu: Gpu) -> list[int]:
-    """Return the numbers of cards that a search for the fewest tries: powers of two, then whole nodes."""
+    """Return the numbers of cards that one replica may take: powers of two in a node, then up to eight nodes."""
     node = gpu.gpus_per_node
-    return [n for n in powers(node) if n <= node] + list(range(2 * node, MOST_GPUS + 1, node))
+    return powers(node) + [node * nodes for nodes in range(2, 9)]
 
 
-def fewest(
-    name: str,
-    architecture: Architecture,
-    gpu: Gpu,
-    base: ServingPlan,
-    load: Load,
-    *,
-    targets: Targets | None = None,
-    cached: float = 0.0,
-    tokens_per_step: float = 1.0,
-) -> ServingAnswer:
-    """Return the best plan on the fewest cards that fit the model and meet the targets.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One replica that takes a share of the load: its plan, and how many of them the load needs."""
 
-    Where nothing up to :data:`MOST_GPUS` does, the answer of the smallest count that fits, or of the last.
+    plan: ServingPlan
+    gpus: int
+    replicas: int
+
+    @property
+    def total(self) -> int:
+        """Cards of all replicas."""
+        return self.gpus * self.replicas
+
+
+def units(asked: Question, base: ServingPlan, cluster: Cluster) -> list[Unit]:
+    """Return every single replica on these cards that fits, with how many of it meet the load."""
+    load, found = asked.load, []
+    for one in options(asked, base, cluster):
+        made = one.made
+        if made is None or made.replicas > 1:
+            continue
+        if load.kind == "open":
+            assert load.rate is not None
+            most = most_rate(made, requests_of(load), asked.targets)
+            replicas = math.ceil(load.rate / most) if most > 0 else 0
+        elif asked.targets.any:
+            fit = most_flying(made, requests_of(load), asked.targets, most=load.concurrency)
+            replicas = math.ceil(load.concurrency / fit) if fit else 0
+        else:
+            replicas = 1
+        if replicas:
+            found.append(Unit(plan=one.plan, gpus=cluster.gpus, replicas=replicas))
+    return found
+
+
+def fewest(asked: Question, base: ServingPlan, gpu: Gpu) -> ServingAnswer:
+    """Return the best plan on the fewest cards that fit the model and meet the targets, replicas included.
+
+    Where no number does, the smallest that fits, or a whole node.
 
     Raises:
         UserError: unknown format or engine.
     """
-    wanted, base = targets or Targets(), resolved(architecture, base)
-    first: int | None = None
+    base = resolved(asked.architecture, base)
+    cluster = cluster_of(gpu, gpus=fewest_cards(asked, base, gpu) or gpu.gpus_per_node)
+    return find(replace(asked, weights=False, cache=False), base, cluster)
+
+
+def fewest_cards(asked: Question, base: ServingPlan, gpu: Gpu) -> int | None:
+    """Return the fewest cards that meet the load, or the fewest that fit; None where the model fits on none."""
+    best: int | None = None
+    smallest: int | None = None
     for count in counts(gpu):
+        if best is not None and count >= best:
+            break
+        if best is None and smallest is not None and count > gpu.gpus_per_node:
+            # a wider replica than a node answers no sooner
+            break
         cluster = cluster_of(gpu, gpus=count)
-        rows = [at_load(one, cluster, load, wanted) for one in options(architecture, base, cluster, load)]
-        first = first or (count if any(row.fits for row in rows) else None)
-        if any(row.fits and row.meets for row in rows):
-            first = count
-            break
-        if first and not wanted.any and load.kind != "open":
-            break
-    cluster = cluster_of(gpu, gpus=first or gpu.gpus_per_node)
-    return find(name, architecture, cluster, base, load, targets=wanted, cached=cached, tokens_per_step=tokens_per_step)
+        found = units(asked, base, cluster)
+        if smallest is None and (found or any(o.made for o in options(asked, base, cluster))):
+            smallest = count
+        totals = [whole_nodes(gpu, unit.total) for unit in found]
+        best = min([*(total for total in totals if total <= MOST_GPUS), *([best] if best else [])], default=None)
+    return best or smallest
 
 
-def ladder(architecture: Architecture, cluster: Cluster, plan: ServingPlan, load: Load) -> list[Rung]:
-    """Return changes that make it fit, cheapest first: cache dtype, context, weight format, more cards, other cards."""
-    changes: list[tuple[str, ServingPlan, Cluster]] = []
-    if plan.kv_dtype in ("bf16", "fp16"):
-        dtype = "q8_0" if format_named(plan.weight_format).is_gguf else "fp8"
-        changes.append((f"cache in {dtype}", replace(plan, kv_dtype=dtype), cluster))
-    if (plan.max_model_len or 0) == 0 or (plan.max_model_len or 0) > load.longest:
-        changes.append((f"--max-model-len {load.longest}", replace(plan, max_model_len=load.longest), cluster))
-    for name in _smaller(plan):
-        smaller = replace(plan, weight_format=name, max_model_len=load.longest)
-        changes.append((f"weights in {name}, --max-model-len {load.longest}", smaller, cluster))
-    for count in counts(cluster.gpu):
-        if count > cluster.gpus:
-            wider = cluster_of(cluster.gpu, gpus=count)
-            whole = [one for one in layouts(architecture, count, wider.node.gpus) if one.dp == 1]
-            changes += [(f"{count} x {cluster.gpu.name}", replace(plan, layout=one), wider) for one in whole]
-    rungs: dict[str, Rung] = {}
-    for words, changed, machine in changes:
-        if words not in rungs and _works(architecture, machine, changed, load):
-            instance = priced(machine)
-            price = instance.usd_per_gpu_hour * machine.gpus if instance and instance.usd_per_gpu_hour else None
-            rungs[words] = Rung(change=words, plan=changed, gpu=machine.gpu.key, gpus=machine.gpus, usd_per_hour=price)
-        if len(rungs) >= SHOWN:
-            break
-    return list(rungs.values())
+def whole_nodes(gpu: Gpu, count: int) -> int:
+    """Return the least number of cards from ``count`` on that equal machines hold.
 
-
-def _smaller(plan: ServingPlan) -> list[str]:
-    known = format_named(plan.weight_format)
-    names = ("q8_0", "q6_k", "q4_k_m", "q3_k_m", "q2_k") if known.is_gguf else ("fp8", "awq-int4")
-    return [name for name in names if weight_formats()[name].bits_per_weight < known.bits_per_weight]
-
-
-def _works(architecture: Architecture, cluster: Cluster, plan: ServingPlan, load: Load) -> bool:
-    return not serving_memory(architecture, plan, cluster.gpu, load=load).reasons and not check_hardware(
-        cluster.gpu, plan
-    )
-
-
-def shortfall(answer: ServingAnswer) -> str:
-    """Return by how much it misses, in words."""
-    return format_gib(-answer.memory.shortfall) if answer.memory.shortfall < 0 else ""
+    >>> from sizeup.machine import find_gpu
+    >>> whole_nodes(find_gpu("h100"), 3), whole_nodes(find_gpu("h100"), 11)
+    (3, 12)
+    """
+    while True:
+        try:
+            return cluster_of(gpu, gpus=count).gpus
+        except UserError:
+            count += 1

@@ -9,24 +9,20 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sizeup.errors import UserError
 from sizeup.fitted.kernels import Curves
 from sizeup.fitted.serving_time import Learned, learned
 from sizeup.llm.architecture import Architecture
 from sizeup.llm.cache import CACHE_DTYPE_BITS, cache_dtype
+from sizeup.llm.formats import stored_format_name
 from sizeup.machine import Gpu
-from sizeup.physics.numeric import Column, ceil_div, maximum, minimum
+from sizeup.physics.numeric import Column, ceil_div, maximum, minimum, where
 from sizeup.physics.queueing import (
     Latency,
-    Percentiles,
     Requests,
     Scheduler,
     burst_latency,
     closed_loop,
     closed_loop_latency,
-    poisson_tail,
-    poisson_wait_seconds,
-    waiting_percentiles,
 )
 from sizeup.physics.serving_time import (
     FUSED_ATTENTION,
@@ -34,6 +30,7 @@ from sizeup.physics.serving_time import (
     Division,
     Operator,
     StepShape,
+    operator_seconds,
     operators,
     step_parts,
     step_seconds,
@@ -41,13 +38,11 @@ from sizeup.physics.serving_time import (
 )
 from sizeup.physics.serving_work import ServingWork, serving_work
 from sizeup.plan.engines import engine
-from sizeup.plan.serving import ServingLayout, ServingPlan
+from sizeup.plan.serving import Drafting, ServingLayout, ServingPlan
+from sizeup.serving.drafting import draft_model
 
 WHOLE_BATCH = 1 << 20
 """Tokens of a step of an engine that prefills a whole batch at once."""
-
-SEARCH_STEPS = 40
-"""Halvings that find how many requests are in flight at a rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +109,47 @@ def cache_bytes(dtype: str) -> float:
     return CACHE_DTYPE_BITS[cache_dtype(dtype)] / 8
 
 
+HOST_BYTES_PER_SECOND = 89.6e9
+"""Host memory where nobody says: two channels of DDR5-5600, 2 x 8 bytes x 5.6e9/s (assumption, printed)."""
+
+HOST_LINK_BYTES_PER_SECOND = 32e9
+"""PCIe 4.0 x16 per direction, where the card's link is not known (assumption, printed)."""
+
+COPIED_FROM = 32
+"""Rows from which on llama.cpp copies a host weight to the card instead of multiplying on the host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostShare:
+    """What lies in host memory: a share of whole layers, and of the others a share whose experts do.
+
+    Rates are of host memory, and of the link between it and the card [bytes/s].
+    """
+
+    layers: float
+    experts: float
+    memory_bytes_per_second: float
+    link_bytes_per_second: float
+
+    def of(self, kind: str) -> float:
+        """Return the share of the kernels of a kind that work on host memory."""
+        if kind in ("head", "network"):
+            return 0.0
+        return self.layers + (self.experts if kind == "experts" else 0.0)
+
+
+def host_share(plan: ServingPlan, layers: int, gpu: Gpu) -> HostShare | None:
+    """Return what a plan leaves in host memory, or None."""
+    if not plan.offload_layers and not plan.offload_experts:
+        return None
+    link = plan.host_link_bytes_per_second or gpu.pcie_bytes_per_second or HOST_LINK_BYTES_PER_SECOND
+    return HostShare(
+        layers=min(plan.offload_layers / layers, 1.0),
+        experts=min(plan.offload_experts, layers - plan.offload_layers) / layers,
+        memory_bytes_per_second=plan.host_bytes_per_second or HOST_BYTES_PER_SECOND, link_bytes_per_second=link,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """Everything that the times of steps depend on. ``replicas`` share the load evenly; ``room`` is of one replica."""
@@ -127,9 +163,47 @@ class Deployment:
     replicas: int
     room: Column
     style: AttentionStyle = FUSED_ATTENTION
+    drafting: Drafting | None = None
+    drafter: Deployment | None = None
+    host: HostShare | None = None
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens that a sequence gets in a step: one, or what is accepted of a draft on average."""
+        return self.drafting.tokens_per_step if self.drafting else 1.0
 
     def operators(self, shape: StepShape) -> tuple[Operator, ...]:
-        """Return the kernels of a step."""
+        """Return the kernels of a step; with a draft, every sequence has its drafted tokens to verify as well."""
+        if self.drafting is None:
+            return self._operators(shape)
+        rows = self.drafting.tokens + 1
+        wide = self._operators(replace(shape, decodes=shape.decodes * rows))
+        # the cache is read once for all rows of a sequence
+        attention = [
+            replace(o, compute_seconds=o.compute_seconds * rows)
+            for o in self._operators(shape)
+            if o.kind == "decode attention"
+        ]
+        return (*(o for o in wide if o.kind != "decode attention"), *attention)
+
+    def draft_seconds(self, shape: StepShape) -> Column:
+        """Return the time of drafting in one step [s]: a module of one layer and the head, or another model.
+
+        Source: [leviathan2023]
+        """
+        alone_with_prompts = isinstance(shape.decodes, (int, float)) and shape.decodes <= 0
+        if self.drafting is None or self.drafting.method == "ngram" or alone_with_prompts:
+            return 0.0
+        alone = replace(shape, chunk=0)
+        if self.drafter is not None:
+            return self.drafting.tokens * self.drafter.seconds(alone)
+        layers = self.work.layers
+        each = (
+            operator_seconds(o, self.known.speed) / (1 if o.kind == "head" else layers) for o in self._operators(alone)
+        )
+        return self.drafting.tokens * sum(each)
+
+    def _operators(self, shape: StepShape) -> tuple[Operator, ...]:
         prompts = not isinstance(shape.chunk, (int, float)) or shape.chunk > 0
         decodes = not isinstance(shape.decodes, (int, float)) or shape.decodes > 0
         return operators(
@@ -139,15 +213,47 @@ class Deployment:
 
     def seconds(self, shape: StepShape) -> Column:
         """Return the time of a step [s]."""
-        return step_seconds(self.operators(shape), self.work, self.known.speed, shape, pp=self.division.pp)
+        device = self._on_device(self.operators(shape))
+        found = step_seconds(device, self.work, self.known.speed, shape, pp=self.division.pp)
+        return sum(self._beside(shape).values(), found)
 
     def parts(self, shape: StepShape) -> dict[str, Any]:
         """Return the time of a step by kind of kernel [s]."""
-        return step_parts(self.operators(shape), self.work, self.known.speed, shape, pp=self.division.pp)
+        device = self._on_device(self.operators(shape))
+        parts = step_parts(device, self.work, self.known.speed, shape, pp=self.division.pp)
+        return {**parts, **self._beside(shape)}
+
+    def _beside(self, shape: StepShape) -> dict[str, Any]:
+        """Return what a step waits for beside the device's own kernels [s]."""
+        found = {"drafting": self.draft_seconds(shape)} if self.drafting else {}
+        return {**found, "host memory": self.host_seconds(shape)} if self.host else found
+
+    def _on_device(self, found: tuple[Operator, ...]) -> tuple[Operator, ...]:
+        if self.host is None:
+            return found
+        return tuple(replace(o, count=o.count * (1 - self.host.of(o.kind))) for o in found)
+
+    def host_seconds(self, shape: StepShape) -> Column:
+        """Return the time of what lies in host memory [s]: read there for few rows, copied to the card for many.
+
+        Source: [llama_cpp]
+        """
+        if self.host is None:
+            return 0.0
+        rows, total = shape.decodes + shape.chunk, 0 * (shape.decodes + shape.chunk)
+        for o in self.operators(shape):
+            share = self.host.of(o.kind)
+            if not share:
+                continue
+            size = o.memory_seconds * o.memory_share * self.curves.bandwidth()
+            copied = size / self.host.link_bytes_per_second + operator_seconds(replace(o, count=1), self.known.speed)
+            here = size / self.host.memory_bytes_per_second
+            total = total + o.count * share * where(rows >= COPIED_FROM, minimum(copied, here), here)
+        return total
 
     def use(self, shape: StepShape) -> tuple[Column, Column]:
         """Return the shares of peak and bandwidth that a step keeps busy."""
-        return step_use(self.operators(shape), self.seconds(shape))
+        return step_use(self._on_device(self.operators(shape)), self.seconds(shape))
 
 
 def deployment(
@@ -159,6 +265,11 @@ def deployment(
         UserError: unknown format or engine, or links that are not known.
     """
     curves = engine_curves(gpu, plan.engine)
+    drafted = draft_model(plan)
+    drafter = None
+    if drafted is not None:
+        alone = replace(plan, drafting=None, weight_format=stored_format_name(drafted))
+        drafter = deployment(drafted, alone, gpu, room=room, gpus_per_node=gpus_per_node)
     name = engine(plan.engine, plan.engine_version).name
     return Deployment(
         work=serving_work(architecture, plan.weight_format), curves=curves,
@@ -166,17 +277,24 @@ def deployment(
         scheduler=scheduler_of(plan.engine, plan.engine_version, gpu, plan.max_batched_tokens),
         known=learned("llama.cpp" if name == "llamacpp" else name, plan.engine_version),
         cache_bytes_per_value=cache_bytes(plan.kv_dtype or "bf16"),
-        replicas=1 if plan.layout.attention_dp else plan.layout.dp, room=room,
+        replicas=1 if plan.layout.attention_dp else plan.layout.dp, room=room, drafting=plan.drafting, drafter=drafter,
+        host=host_share(plan, len(architecture.layers), gpu),
         style=attention_style(plan.engine, plan.engine_version),
     )  # fmt: skip
 
 
 def decode_shape(made: Deployment, requests: Requests, concurrency: Column) -> StepShape:
     """Return the step without prompts of a closed loop on one replica."""
-    loop = closed_loop(
-        concurrency=concurrency / made.replicas, room=made.room, requests=requests, scheduler=made.scheduler
-    )
+    share, stepped = concurrency / made.replicas, in_steps(made, requests)
+    loop = closed_loop(concurrency=share, room=made.room, requests=stepped, scheduler=made.scheduler)
     return StepShape(decodes=loop.decoding, context=requests.mean_context)
+
+
+def in_steps(made: Deployment, requests: Requests) -> Requests:
+    """Return requests with their output counted in decode steps: fewer than tokens where drafts are accepted."""
+    if made.drafting is None:
+        return requests
+    return replace(requests, output=1 + (requests.output - 1) / made.tokens_per_step)
 
 
 def closed_speed(made: Deployment, requests: Requests, concurrency: Column, *, steady: bool = False) -> Latency:
@@ -185,9 +303,9 @@ def closed_speed(made: Deployment, requests: Requests, concurrency: Column, *, s
     ``steady`` leaves out what a measurement sees of its start.
     """
     share = maximum(concurrency / made.replicas, 1)
-    scheduler, fresh = made.scheduler, requests.fresh
-    loop = closed_loop(concurrency=share, room=made.room, requests=requests, scheduler=scheduler)
-    context = requests.mean_context
+    scheduler, fresh, context = made.scheduler, requests.fresh, requests.mean_context
+    stepped = in_steps(made, requests)
+    loop = closed_loop(concurrency=share, room=made.room, requests=stepped, scheduler=scheduler)
     prompts = loop.running * fresh
     disorder = made.known.disorder(mixes=scheduler.mixes, fixed_lengths=False)
     if steady:
@@ -202,7 +320,10 @@ def closed_speed(made: Deployment, requests: Requests, concurrency: Column, *, s
         request_seconds=made.known.speed.request_seconds,
     )  # fmt: skip
     whole = minimum(made.replicas, maximum(concurrency, 1))
-    return replace(found, requests_per_second=found.requests_per_second * whole)
+    return replace(
+        found, requests_per_second=found.requests_per_second * whole,
+        tpot_seconds=found.tpot_seconds / made.tokens_per_step,
+    )  # fmt: skip
 
 
 def burst_speed(made: Deployment, requests: Requests, together: Column) -> Latency:
@@ -214,7 +335,7 @@ def burst_speed(made: Deployment, requests: Requests, together: Column) -> Laten
     prefill = steps * made.seconds(StepShape(decodes=0, context=1, chunk=tokens / steps, prompt=requests.fresh))
     decode = made.seconds(StepShape(decodes=running, context=requests.mean_context))
     first = burst_latency(
-        requests=requests, together=running, prefill_seconds=prefill, decode_seconds=decode,
+        requests=in_steps(made, requests), together=running, prefill_seconds=prefill, decode_seconds=decode,
         request_seconds=made.known.speed.request_seconds,
     )  # fmt: skip
     # those that find no room wait for whole waves before them
@@ -223,61 +344,10 @@ def burst_speed(made: Deployment, requests: Requests, together: Column) -> Laten
     whole = minimum(made.replicas, together)
     return replace(
         first, ttft_seconds=first.ttft_seconds + (waves - 1) / 2 * wave,
-        requests_per_second=first.requests_per_second * whole,
+        requests_per_second=first.requests_per_second * whole, tpot_seconds=first.tpot_seconds / made.tokens_per_step,
     )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenLoop:
-    """What a rate of arrivals meets: ``in_flight`` requests on average, and latency as percentiles [s].
-
-    ``saturation_rate`` is the most requests per second that leave; at or above it queues grow without end.
-    """
-
-    latency: Latency
-    in_flight: float
-    saturation_rate: float
-    ttft: Percentiles
-    tpot: Percentiles
 
 
 def most_in_flight(made: Deployment) -> float:
     """Return the requests that all replicas run at once."""
     return float(made.room * made.replicas)
-
-
-def open_speed(made: Deployment, requests: Requests, rate: float) -> OpenLoop:
-    """Return latency under Poisson arrivals: the closed loop whose own rate is this one (Little's law).
-
-    Raises:
-        UserError: the rate is at or above saturation.
-    """
-    high = most_in_flight(made)
-    top = float(closed_speed(made, requests, high, steady=True).requests_per_second)
-    if rate >= top:
-        raise UserError(
-            f"{rate:g} requests/s saturate it: {top:.3g} requests/s leave at most, so the queue grows without end",
-            hint=f"ask for less than {top:.3g} requests/s, or use more GPUs",
-        )
-    low = 1.0 * made.replicas
-    for _ in range(SEARCH_STEPS):
-        middle = (low + high) / 2
-        enough = float(closed_speed(made, requests, middle, steady=True).requests_per_second) >= rate
-        low, high = (low, middle) if enough else (middle, high)
-    found = closed_speed(made, requests, high, steady=True)
-    flying = min(high, rate * float(found.ttft_seconds + (requests.output - 1) * found.tpot_seconds))
-    busy = min(float(found.prompt_share), 0.999)
-    own = float(found.ttft_seconds)
-    service = busy * made.replicas / rate
-    wait = min(float(poisson_wait_seconds(rate=rate / made.replicas, service_seconds=service)), 1e6)
-    ttft = waiting_percentiles(mean_wait=wait, busy=busy, fixed=own)
-    tpots = {
-        share: float(closed_speed(made, requests, max(poisson_tail(high, share), 1), steady=True).tpot_seconds)
-        for share in (0.5, 0.9, 0.99)
-    }
-    mean = float(found.tpot_seconds)
-    latency = replace(found, ttft_seconds=own + wait, requests_per_second=rate)
-    return OpenLoop(
-        latency=latency, in_flight=flying, saturation_rate=top, ttft=ttft,
-        tpot=Percentiles(mean=mean, p50=tpots[0.5], p90=tpots[0.9], p99=tpots[0.99]),
-    )  # fmt: skip

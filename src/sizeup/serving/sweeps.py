@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from sizeup.engine_cache import longest_sequence, sequence_bytes
-from sizeup.serving.answer import ServingAnswer
 from sizeup.serving.memory import ServingMemory
+from sizeup.serving.results import ServingAnswer
 from sizeup.sweep import Sweep, reach, spread
 
 MOST_REQUESTS = 2**20

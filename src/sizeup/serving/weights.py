@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
+from sizeup.identity_cache import per_object
 from sizeup.llm.architecture import Architecture, Layer, Tensor
 from sizeup.llm.formats import WeightFormat, format_named, role_of, tensor_bytes
 from sizeup.llm.parameters import PART_NAMES
@@ -71,7 +72,8 @@ def stage_bounds(layers: int, stages: int) -> list[tuple[int, int]]:
     return [(first, first + size) for first, size in zip(firsts, sizes, strict=True)]
 
 
-def placed_weights(architecture: Architecture, format: str) -> list[Placed]:
+@per_object
+def placed_weights(architecture: Architecture, format: str) -> tuple[Placed, ...]:
     """Return every tensor with its bytes in ``format`` ("" is the checkpoint's own).
 
     Raises:
@@ -79,10 +81,10 @@ def placed_weights(architecture: Architecture, format: str) -> list[Placed]:
     """
     mixed = EXL2.fullmatch(format)
     if mixed:
-        return _exl2(architecture, float(mixed.group(1)))
+        return tuple(_exl2(architecture, float(mixed.group(1))))
     if format and format_named(format).is_gguf:
-        return _gguf(architecture, format_named(format))
-    return list(_plain(architecture, format))
+        return tuple(_gguf(architecture, format_named(format)))
+    return tuple(_plain(architecture, format))
 
 
 def _exl2(architecture: Architecture, bits: float) -> list[Placed]:

@@ -112,7 +112,7 @@ def needed(values: Values, key: str) -> str:
 
 def jobs() -> dict[str, Job]:
     """Return every job by its name, which is the command's."""
-    from sizeup.serving.scenario import KINDS as SERVING
+    from sizeup.serving.flags import KINDS as SERVING
     from sizeup.training.flags import KINDS as TRAINING
 
     serving = {key: kind for key, kind in SERVING.items() if key not in LOCAL}

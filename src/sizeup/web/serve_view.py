@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sizeup.render.serve_text import MOST_FRONT, layout_words
-from sizeup.serving.answer import Row, Rung, ServingAnswer, Speed
+from sizeup.serving.results import Row, Rung, ServingAnswer, Speed
 from sizeup.units import format_count, format_dollars, format_gib, format_seconds, significant
 from sizeup.web.view import (
     Block,
@@ -43,7 +43,7 @@ def serve_view(answer: ServingAnswer) -> View:
     if answer.fits:
         named = tuple((ENGINES.get(name, name), command) for name, command in answer.flags.items())
         blocks.append(Code(title="Start it with", items=named))
-    blocks.append(Notes(title="Assumed and noted", items=(*answer.problems, *answer.assumptions)))
+    blocks.append(Notes(title="Assumed and noted", items=(*answer.problems, *answer.passed_over, *answer.assumptions)))
     state, verdict = _verdict(answer)
     plan, used = answer.plan, answer.memory.limits.engine
     lead = f"{layout_words(plan)}; {plan.weight_format} weights, {plan.kv_dtype} cache, {used.title} {used.version}"
@@ -56,6 +56,8 @@ def serve_view(answer: ServingAnswer) -> View:
 def _verdict(answer: ServingAnswer) -> tuple[State, str]:
     if not answer.fits:
         return "no", "Does not fit"
+    if answer.saturation_rate is not None:
+        return "no", f"Saturated: {significant(answer.saturation_rate)} requests/s leave at most"
     if answer.targets.any and answer.speed:
         return ("fits", "Fits and meets the targets") if answer.meets_targets else ("no", "Fits, misses the targets")
     return "fits", "Fits"
@@ -70,8 +72,9 @@ def _figures(answer: ServingAnswer) -> tuple[Figure, ...]:
             figure("Each further one (TPOT)", speed.tpot, show=format_seconds),
             figure("Output tokens/s", speed.output_rate, note=_rates(speed, answer.plan.layout.gpus), show=significant),
         ]
-    if answer.usd_per_million_output_tokens is not None and answer.instance:
-        where = f"{answer.instance.cloud} {answer.instance.name}, {answer.instance.date}"
+    if answer.usd_per_million_output_tokens is not None:
+        offer = answer.instance
+        where = f"{offer.cloud} {offer.name}, {offer.date}" if offer else "at the price given"
         price = format_dollars(answer.usd_per_million_output_tokens)
         found.append(Figure(label="Per million output tokens", text=price, note=where))
     length = answer.load.longest
@@ -148,16 +151,23 @@ def _front(answer: ServingAnswer) -> Table:
 
 def _ladder(answer: ServingAnswer) -> Changes:
     items = tuple(
-        Change(text=rung.change, patch=_rung_patch(rung, answer), state="fits",
-               brings=f"{format_dollars(rung.usd_per_hour)}/h" if rung.usd_per_hour else "")
+        Change(text=rung.change, patch=_rung_patch(rung, answer), state="fits", brings=_brings(rung))
         for rung in answer.ladder
     )  # fmt: skip
-    return Changes(title="To make it fit, cheapest first", items=items)
+    title = "If you may change one thing" if answer.answered else "What would do, cheapest first"
+    return Changes(title=title, items=items)
+
+
+def _brings(rung: Rung) -> str:
+    speed = f"TPOT {format_seconds(rung.row.tpot_seconds)}, {significant(rung.row.output_tokens_per_second)} tokens/s"
+    return f"{speed}, {format_dollars(rung.usd_per_hour)}/h" if rung.usd_per_hour else speed
 
 
 def _rung_patch(rung: Rung, answer: ServingAnswer) -> Patch:
     plan, before = rung.plan, answer.plan
     found: dict[str, str] = {}
+    if plan.engine != before.engine:
+        found["engine"] = plan.engine
     if plan.weight_format != before.weight_format:
         found["format"] = plan.weight_format
     if plan.kv_dtype != before.kv_dtype:

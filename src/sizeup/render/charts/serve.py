@@ -11,7 +11,7 @@ from sizeup.render.charts.pareto import Point, pareto_chart
 from sizeup.render.charts.theme import Theme, theme_named
 from sizeup.render.charts.waterfall import waterfall
 from sizeup.render.serve_text import layout_words
-from sizeup.serving.answer import Row, ServingAnswer
+from sizeup.serving.results import Row, ServingAnswer
 from sizeup.serving.sweeps import concurrency_sweep, context_sweep, in_flight
 from sizeup.sweep import Sweep
 from sizeup.units import format_dollars, format_gib, format_seconds, significant
