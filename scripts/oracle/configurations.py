@@ -8,9 +8,10 @@ from transformers import PreTrainedConfig
 
 from oracle.classes import effective, keyword_defaults, sub_config_classes
 from oracle.common import Json
-from oracle.constraints import fix_type, fix_wrapper
+from oracle.constraints import fix_type
 from oracle.draw import Draw, draw_dimensions, draw_value
 from oracle.roles import CORE, OPTIONAL_LISTS, TEXT_KEYS
+from oracle.wrappers import fix_wrapper, join_towers
 
 
 def draw_overrides(cls: type[PreTrainedConfig], rng: Draw, boldness: float, towers_too: bool = True) -> Json:
@@ -56,23 +57,3 @@ def constrain(cls: type[PreTrainedConfig], values: Json, dims: Json, rng: Draw) 
             values[key] += rng.choice([0, 1, 2])
             values["encoder_ffn_dim"] = rng.choice([40, 72])
     fix_type(cls.model_type, values, dims, rng)
-
-
-JOINTS = ("out_hidden_size", "text_hidden_size", "output_hidden_size")
-
-
-def join_towers(cls: type[PreTrainedConfig], values: Json) -> None:
-    """Let every tower end in the hidden size of the text model."""
-    text = values.get("text_config")
-    if not isinstance(text, dict) or "hidden_size" not in text:
-        return
-    for key, (model_type, sub) in sub_config_classes(cls).items():
-        spec = cls.sub_configs_defaults.get(key)
-        if key == "text_config" or spec is None or spec.optional:
-            continue
-        names = {field.name for field in fields(sub)}
-        joints = [name for name in JOINTS if name in names]
-        if model_type == "qwen2_vl_vision":
-            joints = ["hidden_size"]
-        for name in joints:
-            values.setdefault(key, {"model_type": model_type})[name] = text["hidden_size"]

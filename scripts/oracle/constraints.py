@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from oracle.common import Json
@@ -32,6 +33,12 @@ def fix_gpt_neo(values: Json, dims: Json, rng: Draw) -> None:
     first, second = rng.randint(1, 3), rng.randint(1, 2)
     values["attention_types"] = [[["global", "local"], first], [["local"], second]]
     values["num_layers"] = 2 * first + second
+
+
+def fix_doge(values: Json, dims: Json, rng: Draw) -> None:
+    """A token chooses among the half keys, of which there are the root of the experts."""
+    if "num_experts_per_tok" in values:
+        values["num_experts_per_tok"] = min(values["num_experts_per_tok"], math.isqrt(values.get("num_experts", 4)))
 
 
 def fix_falcon_h1(values: Json, dims: Json, rng: Draw) -> None:
@@ -69,17 +76,6 @@ def fix_rope_by_kind(values: Json, dims: Json, rng: Draw) -> None:
     rope = {"rope_type": "default", "rope_theta": 10000.0}
     values["rope_parameters"] = {"full_attention": dict(rope), "sliding_attention": dict(rope)}
     values["layer_types"] = draw_list(["full_attention", "sliding_attention"], dims["layers"], rng)
-
-
-def fix_assistant(values: Json, dims: Json, rng: Draw) -> None:
-    """Every layer of the draft model reads the target's cache."""
-    text = values.setdefault("text_config", {"model_type": "gemma4_text"})
-    text.update(hidden_size_per_layer_input=0, vocab_size_per_layer_input=0)
-    text.update(enable_moe_block=False, use_double_wide_mlp=False, num_experts=None)
-    text["num_kv_shared_layers"] = text.get("num_hidden_layers", 30)
-    values["backbone_hidden_size"] = dims["hidden"]
-    values["num_centroids"], values["centroid_intermediate_top_k"] = 8, 2
-    text["vocab_size"] = 8 * dims["base"]
 
 
 def fix_gemma3n(values: Json, dims: Json, rng: Draw) -> None:
@@ -232,25 +228,9 @@ def fix_mllama_text(values: Json, dims: Json, rng: Draw) -> None:
     values["cross_attention_layers"] = sorted(rng.sample(range(1, layers), rng.randint(1, layers - 2)))
 
 
-def fix_moshi(values: Json, dims: Json, rng: Draw) -> None:
-    """The depth decoder copies dimensions of the main decoder."""
-    values["num_codebooks"] = rng.choice([2, 4, 8])
-    values["audio_vocab_size"] = rng.choice([300, 500])
-    values.pop("audio_encoder_config", None)
-    depth = values.get("depth_decoder_config", {})
-    for key in ("audio_vocab_size", "input_size", "vocab_size", "num_codebooks"):
-        depth.pop(key, None)
-
-
-def fix_dots3_note(values: Json, dims: Json, rng: Draw) -> None:
-    """The adapters of the towers end in the hidden size of the text model."""
-    hidden = values.get("text_config", {}).get("hidden_size", 5120)
-    values["vision_config"] = {"adapter_out_dim": hidden}
-    values["audio_config"] = {"adapter_out_dim": hidden}
-
-
 FIXES: dict[str, Fix] = {
     "gpt_neo": fix_gpt_neo,
+    "doge": fix_doge,
     "falcon_h1": fix_falcon_h1,
     "dbrx": fix_dbrx,
     "mpt": fix_mpt,
@@ -273,14 +253,6 @@ FIXES: dict[str, Fix] = {
 }
 """Everything that takes more than a table."""
 
-WRAPPER_FIXES: dict[str, Fix] = {
-    "moshi": fix_moshi,
-    "dots3_note": fix_dots3_note,
-    "gemma4_assistant": fix_assistant,
-    "gemma4_unified_assistant": fix_assistant,
-}
-"""Fixes that see the sub-configs too."""
-
 
 def fix_type(model_type: str, values: Json, dims: Json, rng: Draw) -> None:
     """Apply what the type asks for to freshly drawn values."""
@@ -289,9 +261,3 @@ def fix_type(model_type: str, values: Json, dims: Json, rng: Draw) -> None:
         values["layer_types"] = draw_list(PATTERNS[model_type], dims["layers"], rng)
     if model_type in FIXES:
         FIXES[model_type](values, dims, rng)
-
-
-def fix_wrapper(model_type: str, values: Json, dims: Json, rng: Draw) -> None:
-    """Apply what the type asks for once its sub-configs are drawn too."""
-    if model_type in WRAPPER_FIXES:
-        WRAPPER_FIXES[model_type](values, dims, rng)

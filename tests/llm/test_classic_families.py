@@ -143,3 +143,11 @@ def test_mellum_prediction_layer_stands_beside_the_model() -> None:
 def test_impossible_layouts_are_refused_by_name(config: dict[str, Any], key: str) -> None:
     with pytest.raises(UserError, match=key):
         build(config)
+
+
+def test_reformer_s_layers_are_the_first_of_its_list() -> None:
+    config = {"model_type": "reformer", "is_decoder": True}
+    assert len(build({**config, "num_hidden_layers": 3}).layers) == 3
+    assert len(build(config).layers) == 6
+    with pytest.raises(UserError, match="names 6 layers"):
+        build({**config, "num_hidden_layers": 7})

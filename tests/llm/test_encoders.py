@@ -159,3 +159,13 @@ def test_cross_attention_keeps_the_encoder_where_the_model_fixes_its_length() ->
 def test_impossible_layouts_name_the_key(config: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         build(config)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "whole", "text", "tied"),
+    [("qwen2_5_vl", False, True, True), ("llava", False, False, False), ("llava", False, True, True),
+     ("gemma3", False, True, False), ("internvl", True, False, True)],
+)  # fmt: skip
+def test_who_ties_the_head_of_a_multimodal_model(model_type: str, whole: bool, text: bool, tied: bool) -> None:
+    config = {"model_type": model_type, "tie_word_embeddings": whole, "text_config": {"tie_word_embeddings": text}}
+    assert ("head" in {tensor.part for tensor, _ in build(config).counted_tensors()}) != tied

@@ -123,3 +123,10 @@ def test_unknown_number_of_active_experts_is_said() -> None:
     config = {key: value for key, value in LATENT.items() if key != "num_experts_per_tok"}
     architecture = build({**config, "model_type": "deepseek_v2"})
     assert "every expert is taken as active" in architecture.assumptions[0]
+
+
+@pytest.mark.parametrize(("biased", "count", "has"), [(True, 0, False), (True, 2, True), (False, 0, False)])
+def test_ernie_has_no_shared_module_without_shared_experts(biased: bool, count: int, has: bool) -> None:
+    config = {"model_type": "ernie4_5_moe", "use_bias": biased, "moe_num_shared_experts": count}
+    parts = {tensor.part for tensor, _ in build(config).counted_tensors()}
+    assert ("shared_experts" in parts) == has

@@ -32,6 +32,7 @@ class Experts:
         bias: of dense and shared MLPs.
         score_bias: name of a routing bias that is a parameter (elsewhere it is a buffer, which is not counted).
         fused, dense_fused: gate and up are one matrix, in the experts or in dense and shared MLPs.
+        empty_shared: none of the shared experts are a module of no width still, whose output bias is a parameter.
         after_norm: name of a norm behind the experts.
         prefix, router, shared_name, names: module names in the checkpoint; ``shared_path`` is for shared experts (of
             one matrix for gate and up) outside of ``prefix``.
@@ -50,6 +51,7 @@ class Experts:
     score_bias: str = ""
     fused: bool = False
     dense_fused: bool = False
+    empty_shared: bool = True
     after_norm: str = ""
     prefix: str = "mlp"
     router: str = "gate"
@@ -125,8 +127,7 @@ def mixture_block(config: Config, traits: Experts, *, top_k: int | None = None) 
         block += fused_mlp(hidden=hidden, intermediate=shared, bias=bias, prefix=name, part="shared_experts")
     extras = vector(f"{traits.prefix}.{traits.score_bias}", experts, part="router") if traits.score_bias else ()
     extras += norm(f"{traits.prefix}.{traits.after_norm}", hidden) if traits.after_norm else ()
-    if bias and not shared and traits.shared == "count" and config.get(*SHARED_KEYS) == 0:
-        # shared experts of no width are still a module there, and its output bias is still a parameter
+    if traits.empty_shared and bias and not shared and traits.shared == "count" and config.get(*SHARED_KEYS) == 0:
         name = f"{traits.prefix}.{traits.shared_name}.down_proj"
         extras += vector(name, hidden, part="shared_experts", kind="bias", use="down")
     return block + Block(extras)

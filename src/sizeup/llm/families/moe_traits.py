@@ -138,7 +138,11 @@ MIXTURES: dict[str, Mixture] = {
     "ernie4_5_moe": Mixture(
         decoder=Traits(bias="use_bias"),
         experts=Experts(
-            layers="ranged", shared="count", bias="use_bias", score_bias="gate.moe_statics.e_score_correction_bias"
+            layers="ranged",
+            shared="count",
+            bias="use_bias",
+            empty_shared=False,
+            score_bias="gate.moe_statics.e_score_correction_bias",
         ),
         head_bias="use_bias",
     ),

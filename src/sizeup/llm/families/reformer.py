@@ -22,9 +22,13 @@ def build(config: Config) -> Architecture:
     """Return the language model, causal where ``is_decoder`` says so."""
     hidden, vocabulary = config.integer("hidden_size"), config.integer("vocab_size")
     kinds = config.sequence("attn_layers") or []
+    layers = config.optional_integer("num_hidden_layers", minimum=1) or len(kinds)
+    if layers > len(kinds):
+        raise UserError(f'{config.where}: "attn_layers" names {len(kinds)} layers, the model has {layers}')
+    kinds = kinds[:layers]
     if not kinds or not set(kinds) <= set(KINDS):
         raise UserError(f'{config.where}: "attn_layers" must name one or more of "local" and "lsh", not {kinds}')
-    config.ignore("num_hidden_layers", "num_buckets", "axial_norm_std", "tie_word_embeddings")
+    config.ignore("num_buckets", "axial_norm_std", "tie_word_embeddings")
     config.ignore("num_chunks_before", "num_chunks_after", "intermediate_size", "sinusoidal_pos_embds")
     return Architecture(
         model_type=config.model_type,

@@ -65,21 +65,21 @@ WRAPPERS: Mapping[str, Wrapper] = {
     "emu3": Wrapper(project=join.nothing, sections=("vq_config",), causal_is_text=True),
     "shieldgemma2": Wrapper(project=join.gemma3, tied_by="either"),
     "paligemma": Wrapper(project=join.paligemma),
-    "llama4": Wrapper(project=join.llama4, causal_is_text=True),
+    "llama4": Wrapper(project=join.llama4, causal_is_text=True, tied_by="text"),
     "mllama": Wrapper(project=join.mllama, causal_is_text=True, tied_by="nobody"),
-    "qwen2_vl": Wrapper(project=merge.qwen2_merger),
-    "qwen2_5_vl": Wrapper(project=merge.qwen2_merger),
+    "qwen2_vl": Wrapper(project=merge.qwen2_merger, tied_by="either"),
+    "qwen2_5_vl": Wrapper(project=merge.qwen2_merger, tied_by="either"),
     "qwen3_vl": QWEN3,
     "qwen3_vl_moe": QWEN3,
     "qwen3_5": Wrapper(project=merge.qwen3_merger, causal_is_text=True),
     "qwen3_5_moe": Wrapper(project=merge.qwen3_merger, causal_is_text=True),
     "qwen4_exp": Wrapper(project=merge.qwen3_merger, causal_is_text=True),
     "exaone4_5": Wrapper(project=merge.qwen2_merger),
-    "glm4v": Wrapper(project=merge.glm4v),
-    "glm4v_moe": Wrapper(project=merge.glm4v),
+    "glm4v": Wrapper(project=merge.glm4v, tied_by="either"),
+    "glm4v_moe": Wrapper(project=merge.glm4v, tied_by="either"),
     "glm46v": Wrapper(project=merge.glm4v),
     "glmga": Wrapper(project=merge.glm4v),
-    "glm_ocr": Wrapper(project=merge.glm4v),
+    "glm_ocr": Wrapper(project=merge.glm4v, tied_by="either"),
     "glmasr": Wrapper(project=listen.glm_asr, sections=("audio_config",)),
     "qwen3_asr": Wrapper(project=listen.qwen3_asr, sections=("audio_config",)),
     "qwen2_5_omni_thinker": Wrapper(project=merge.qwen2_merger, sections=("vision_config", "audio_config")),
@@ -89,10 +89,10 @@ WRAPPERS: Mapping[str, Wrapper] = {
     "qianfan_ocr": Wrapper(project=merge.internvl),
     "pp_chart2table": Wrapper(project=join.got_ocr2),
     "aria": Wrapper(project=join.aria),
-    "llava": Wrapper(project=join.llava),
+    "llava": Wrapper(project=join.llava, tied_by="either"),
     "llava_next": Wrapper(project=join.llava_next),
-    "llava_next_video": Wrapper(project=join.llava_video),
-    "llava_onevision": Wrapper(project=join.llava_next),
+    "llava_next_video": Wrapper(project=join.llava_video, tied_by="either"),
+    "llava_onevision": Wrapper(project=join.llava_next, tied_by="either"),
     "video_llava": Wrapper(project=join.llava, sections=("vision_config", "vision_config")),
     "vipllava": Wrapper(project=join.vip_llava),
     "mistral3": Wrapper(project=merge.mistral3),
@@ -107,12 +107,12 @@ WRAPPERS: Mapping[str, Wrapper] = {
     "smolvlm": Wrapper(project=merge.idefics3),
     "ovis2": Wrapper(project=join.ovis2),
     "kimi_k25": Wrapper(project=merge.kimi),
-    "minimax_m3_vl": Wrapper(project=merge.minimax_m3),
+    "minimax_m3_vl": Wrapper(project=merge.minimax_m3, tied_by="either"),
     "got_ocr2": Wrapper(project=join.got_ocr2),
     "fuyu": Wrapper(project=join.fuyu, sections=()),
     "paddleocr_vl": Wrapper(project=merge.paddle_ocr),
     "deepseek_vl": Wrapper(project=join.deepseek_vl),
-    "video_llama_3": Wrapper(project=join.video_llama3),
+    "video_llama_3": Wrapper(project=join.video_llama3, tied_by="either"),
     "qwen2_audio": Wrapper(project=listen.audio_linear, sections=("audio_config",), tied_by="nobody"),
     "voxtral": Wrapper(project=listen.voxtral, sections=("audio_config",), tied_by="nobody"),
     "moss_transcribe_diarize": Wrapper(project=listen.moss, sections=("audio_config",)),
@@ -207,10 +207,9 @@ def is_tied(config: Config, text: Config, wrapper: Wrapper, *, whole: bool) -> b
     tie there, and drops it when it meets the checkpoint's own head.
     """
     own = text.flag("tie_word_embeddings")
-    if wrapper.tied_by in ("text", "nobody") or (wrapper.tied_by == "whole" and not whole):
+    if wrapper.tied_by in ("text", "nobody") or (wrapper.tied_by != "either" and not whole):
         return own and wrapper.tied_by != "nobody"
     tied = config.flag("tie_word_embeddings")
-    if wrapper.tied_by == "either":
-        return tied or own
-    unsaid = "tie_word_embeddings" not in config.values and bool(published_class(config))
-    return own if tied and unsaid else tied
+    if tied and "tie_word_embeddings" not in config.values and published_class(config):
+        return own
+    return tied or (own and wrapper.tied_by == "either")
