@@ -101,7 +101,7 @@ class Model:
     @functools.cached_property
     def default_format(self) -> str:
         """The format that the checkpoint is stored in, by its configuration."""
-        from sizeup.llm.formats import stored_format_name
+        from sizeup.llm.stored import stored_format_name
 
         if self.stored is not None:
             return "as stored"
@@ -128,12 +128,13 @@ class Model:
             UserError: unknown format, or a format that cannot be derived from what is known.
         """
         from sizeup.llm import formats
+        from sizeup.llm.stored import stored_weight_bytes
 
         if self.stored is not None and format is None:
             return self.stored.estimate()
         if self.architecture is not None and self.architecture.layers:
             if format is None:
-                return formats.stored_weight_bytes(self.architecture)
+                return stored_weight_bytes(self.architecture)
             return formats.weight_bytes(self.architecture, format)
         return self._bare_weight_bytes(format or "fp32")
 

@@ -16,14 +16,13 @@ from sizeup.llm.blocks import attention, gated_mlp, head, latent_attention, mixt
 from sizeup.llm.formats import (
     bits_per_weight,
     format_named,
-    stored_format_name,
-    stored_weight_bytes,
     weight_bytes,
     weight_formats,
 )
 from sizeup.llm.gguf_mixtures import MIXTURES, mixture_bytes, tensor_types
 from sizeup.llm.layouts import Layout
 from sizeup.llm.parameters import count_parameters
+from sizeup.llm.stored import stored_format_name, stored_weight_bytes
 from sizeup.llm.stored_formats import stored_format
 
 

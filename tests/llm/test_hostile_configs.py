@@ -12,8 +12,8 @@ import pytest
 from sizeup.catalog.loader import model_config, model_records
 from sizeup.errors import UserError
 from sizeup.llm.families import build
-from sizeup.llm.formats import stored_weight_bytes
 from sizeup.llm.parameters import count_parameters
+from sizeup.llm.stored import stored_weight_bytes
 
 LLAMA = {
     "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,

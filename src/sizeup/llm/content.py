@@ -7,7 +7,7 @@ import io
 from sizeup.errors import UserError
 from sizeup.llm.gguf import gguf_stream
 from sizeup.llm.headers import HEADER_LIMIT_BYTES, safetensors_stream, stored_weights
-from sizeup.llm.load import LoadedModel
+from sizeup.llm.loaded import LoadedModel
 from sizeup.llm.strict_json import CONFIG_LIMIT_BYTES, parse_object
 
 

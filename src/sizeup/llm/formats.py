@@ -10,7 +10,7 @@ import functools
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from sizeup.errors import UserError, nearest_names
 from sizeup.estimate import Estimate, leaf, total
@@ -19,9 +19,6 @@ from sizeup.llm import gguf_mixtures
 from sizeup.llm.architecture import Architecture, Part, Tensor
 from sizeup.llm.layouts import FULL, HALF, Layout
 from sizeup.llm.parameters import PART_NAMES, count_parameters
-
-if TYPE_CHECKING:
-    from sizeup.llm.stored_base import StoredFormat
 
 Role = Literal["linear", "experts", "head", "embedding", "router", "small", "tower", "rest"]
 
@@ -284,33 +281,3 @@ def _mixture_estimate(architecture: Architecture, known: WeightFormat) -> Estima
 def bits_per_weight(architecture: Architecture, format: WeightFormat | str) -> float:
     """Return the average bits of one parameter of this model in ``format``, everything included."""
     return weight_bytes(architecture, format).value * 8 / count_parameters(architecture)
-
-
-def _stored_format(architecture: Architecture) -> StoredFormat | None:
-    if architecture.quantization is None:
-        return None
-    from sizeup.llm.stored_formats import stored_format
-
-    return stored_format(architecture)
-
-
-def stored_weight_bytes(architecture: Architecture, *, multi_token_prediction: bool = False) -> Estimate:
-    """Return the bytes of the weights as the checkpoint stores them: its quantization, or its dtype.
-
-    Raises:
-        UserError: a quantization method or a dtype that is not known.
-    """
-    stored = _stored_format(architecture)
-    if stored is None:
-        return weight_bytes(architecture, architecture.dtype, multi_token_prediction=multi_token_prediction)
-    return stored.weight_bytes(architecture, multi_token_prediction=multi_token_prediction)
-
-
-def stored_format_name(architecture: Architecture) -> str:
-    """Return the name of the format in which the checkpoint stores its weights.
-
-    Raises:
-        UserError: a quantization method or a dtype that is not known.
-    """
-    stored = _stored_format(architecture)
-    return format_named(architecture.dtype).name if stored is None else stored.name

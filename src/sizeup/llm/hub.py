@@ -14,7 +14,7 @@ from typing import Any
 
 from sizeup.errors import UserError
 from sizeup.llm.headers import DTYPE_BITS, MAX_ELEMENTS, MAX_TENSORS, StoredWeights, stored_weights
-from sizeup.llm.load import LoadedModel, read_config
+from sizeup.llm.loaded import LoadedModel, read_config
 from sizeup.llm.tensor_names import Entry
 
 TIMEOUT_SECONDS = 20

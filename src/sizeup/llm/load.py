@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sizeup.errors import UserError
+from sizeup.llm.loaded import Kind, LoadedModel, read_config
 from sizeup.units import parse_count
 
 if TYPE_CHECKING:
@@ -18,30 +19,10 @@ if TYPE_CHECKING:
 
     from sizeup.llm.headers import StoredWeights
 
-Kind = Literal["size", "config", "safetensors", "gguf", "catalog", "hub"]
 INDEX_NAME = "model.safetensors.index.json"
 _BARE_SIZE = re.compile(r"[0-9]+(\.[0-9]+)?[kmbt]", re.IGNORECASE)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _SUFFIXES = (".json", ".safetensors", ".gguf")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedModel:
-    """What a SPEC resolved to; exactly one of ``config``, ``stored`` and ``bare_parameters`` is the description.
-
-    Both ``config`` and ``stored`` are set when a folder or a Hub repository has both; the config describes the model,
-    the headers its weights. ``source`` and ``trust`` are those of a catalog record.
-    """
-
-    kind: Kind
-    name: str
-    where: str = ""
-    config: Mapping[str, Any] | None = field(default=None, hash=False)
-    stored: StoredWeights | None = None
-    bare_parameters: int | None = None
-    source: str = ""
-    trust: str = ""
-    remarks: tuple[str, ...] = ()
 
 
 NO_HUB = "paste its config.json, or use the command line"
@@ -85,18 +66,6 @@ class CatalogRecord(Protocol):
 
 
 Lookup = Callable[[str], CatalogRecord]
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Return a configuration file's object.
-
-    Raises:
-        UserError: unreadable, too large, not JSON, or with repeated keys, NaN or absurd nesting.
-    """
-    from sizeup.llm.headers import read_bytes
-    from sizeup.llm.strict_json import CONFIG_LIMIT_BYTES, parse_object
-
-    return parse_object(read_bytes(path, CONFIG_LIMIT_BYTES), where=path.name)
 
 
 def load_spec(spec: str, *, find_model: Lookup | None = None) -> LoadedModel:

@@ -10,7 +10,8 @@ from sizeup.errors import UserError
 from sizeup.estimate import Band, Estimate, leaf, total
 from sizeup.evidence.bands import band
 from sizeup.llm.architecture import Architecture
-from sizeup.llm.formats import format_named, stored_format_name
+from sizeup.llm.formats import format_named
+from sizeup.llm.stored import stored_format_name
 from sizeup.machine import Cluster, Gpu
 from sizeup.machine.instances import Instance, list_instances
 from sizeup.physics.queueing import Requests

@@ -14,7 +14,7 @@ from sizeup.engine_cache import sequence_bytes
 from sizeup.errors import UserError
 from sizeup.holding import runs
 from sizeup.llm.architecture import Architecture, StateCache, TokenCache
-from sizeup.llm.formats import stored_format_name
+from sizeup.llm.stored import stored_format_name
 from sizeup.physics.capability import loss_of
 from sizeup.plan.serving import ServingLayout, ServingPlan
 from sizeup.serving.memory import ServingMemory, serving_memory

@@ -10,6 +10,7 @@ from math import ceil
 from sizeup.identity_cache import per_object
 from sizeup.llm.architecture import Architecture, Layer, Tensor
 from sizeup.llm.formats import WeightFormat, format_named, role_of, tensor_bytes
+from sizeup.llm.stored import stored_as
 from sizeup.llm.parameters import PART_NAMES
 from sizeup.physics.numeric import ceil_div
 from sizeup.physics.serving_memory import heads_per_rank
@@ -98,9 +99,7 @@ def _exl2(architecture: Architecture, bits: float) -> list[Placed]:
 
 
 def _plain(architecture: Architecture, format: str) -> Iterator[Placed]:
-    from sizeup.llm.formats import _stored_format
-
-    stored = None if format else _stored_format(architecture)
+    stored = None if format else stored_as(architecture)
     known = None if stored else format_named(format or architecture.dtype)
     for tensor, path, layer in _paths(architecture):
         layout = stored.layout_of(tensor, path) if stored else known.layout_of(tensor)  # type: ignore[union-attr]

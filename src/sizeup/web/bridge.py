@@ -11,7 +11,8 @@ from typing import Any
 
 from sizeup.errors import UserError
 from sizeup.llm.content import LONGEST_HEAD_BYTES, HeadTooShortError, load_content
-from sizeup.llm.load import LoadedModel, Reach, within
+from sizeup.llm.load import Reach, within
+from sizeup.llm.loaded import LoadedModel
 from sizeup.scenario import checked
 from sizeup.web.commands import command_line, markdown, python_call, scenario_file
 from sizeup.web.html import tag
