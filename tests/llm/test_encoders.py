@@ -161,6 +161,13 @@ def test_impossible_layouts_name_the_key(config: dict[str, Any], message: str) -
         build(config)
 
 
+@pytest.mark.parametrize(("whole", "text", "tied"), [(False, True, False), (True, False, True), (None, False, False)])
+def test_lfm2_s_older_key_yields_to_the_whole_model(whole: bool | None, text: bool, tied: bool) -> None:
+    config: dict[str, Any] = {"model_type": "lfm2_vl", "architectures": ["Lfm2VlForConditionalGeneration"]}
+    config |= {"text_config": {"tie_embedding": text}} | ({} if whole is None else {"tie_word_embeddings": whole})
+    assert ("head" in {tensor.part for tensor, _ in build(config).counted_tensors()}) != tied
+
+
 @pytest.mark.parametrize(
     ("model_type", "whole", "text", "tied"),
     [("qwen2_5_vl", False, True, True), ("llava", False, False, False), ("llava", False, True, True),

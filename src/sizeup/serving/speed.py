@@ -13,7 +13,7 @@ from sizeup.fitted.kernels import Curves
 from sizeup.fitted.serving_time import Learned, learned
 from sizeup.llm.architecture import Architecture
 from sizeup.llm.cache import CACHE_DTYPE_BITS, cache_dtype
-from sizeup.llm.formats import stored_format_name
+from sizeup.llm.stored import stored_format_name
 from sizeup.machine import Gpu
 from sizeup.physics.numeric import Column, ceil_div, maximum, minimum, where
 from sizeup.physics.queueing import (

@@ -10,8 +10,8 @@ from math import ceil
 from sizeup.identity_cache import per_object
 from sizeup.llm.architecture import Architecture, Layer, Tensor
 from sizeup.llm.formats import WeightFormat, format_named, role_of, tensor_bytes
-from sizeup.llm.stored import stored_as
 from sizeup.llm.parameters import PART_NAMES
+from sizeup.llm.stored import stored_as
 from sizeup.physics.numeric import ceil_div
 from sizeup.physics.serving_memory import heads_per_rank
 from sizeup.plan.serving import ServingLayout

@@ -196,8 +196,15 @@ def text_section(config: Config, wrapper: Wrapper, *, whole: bool) -> Config:
     text = part(config, "text_config")
     config.ignore("hidden_size", "vocab_size", "projection_dim", "vision_feature_layer", "projector_hidden_act")
     text.model_type, fixed = TEXT_AS.get(text.model_type, (text.model_type, {}))
-    text.values = {**text.values, **fixed, "tie_word_embeddings": is_tied(config, text, wrapper, whole=whole)}
+    tied = is_tied(config, text, wrapper, whole=whole)
+    text.values = {**text.values, **fixed, **dict.fromkeys(tie_keys(text), tied)}
     return text
+
+
+def tie_keys(text: Config) -> tuple[str, ...]:
+    """Return the keys that say whether a text model's head is its embedding; the first one given decides."""
+    older = ("tie_embedding",) if text.model_type.startswith("lfm") else ()
+    return (*older, "tie_word_embeddings")
 
 
 def is_tied(config: Config, text: Config, wrapper: Wrapper, *, whole: bool) -> bool:
@@ -206,7 +213,7 @@ def is_tied(config: Config, text: Config, wrapper: Wrapper, *, whole: bool) -> b
     A published file that leaves the question to the class means its text model's answer: transformers 5.23 assumes a
     tie there, and drops it when it meets the checkpoint's own head.
     """
-    own = text.flag("tie_word_embeddings")
+    own = text.flag(*tie_keys(text))
     if wrapper.tied_by in ("text", "nobody") or (wrapper.tied_by != "either" and not whole):
         return own and wrapper.tied_by != "nobody"
     tied = config.flag("tie_word_embeddings")

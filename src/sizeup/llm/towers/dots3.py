@@ -88,7 +88,7 @@ def _mlp(config: Config, hidden: int, index: int) -> Tensors:
 def audio(config: Config) -> Tensors:
     """Return the audio tower with its adapter; published files give its sizes in Whisper's names."""
     whisper = config.get("whisper_config")
-    config.ignore("num_key_value_heads", "head_dim", "conv_output_size", "samples_per_token", "adapter_input_size")
+    config.ignore("num_key_value_heads", "head_dim", "samples_per_token", "adapter_input_size")
     if isinstance(whisper, Mapping):
         config.values = {**config.values, **{new: whisper[old] for old, new in WHISPER_NAMES.items() if old in whisper}}
     config.respell({"whisper_adapter_out_dim": "adapter_out_dim", "adapter_output_size": "adapter_out_dim"})
@@ -112,7 +112,9 @@ def audio(config: Config) -> Tensors:
     return (
         *convolution("conv_stem.convs.0", stem, 1, 3, 3),
         *relabelled(convolution("conv_stem.convs", stem, stem, 3, 3), layers=2),
-        *tower_linear("conv_stem.conv_out", hidden, stem * rows, bias=False),
+        *tower_linear(
+            "conv_stem.conv_out", hidden, config.optional_integer("conv_output_size") or stem * rows, bias=False
+        ),
         *relabelled(layer, layers=config.integer("num_hidden_layers"), prefix="layers."),
         *norm("layer_norm", hidden, part="tower"),
         *norm("adapter.norm", hidden, bias=True, part="tower"),
