@@ -8,7 +8,7 @@ from sizeup.card import Card, Placement, Verdict
 from sizeup.holding import USABLE_SHARE, common_gpu, usable_bytes
 from sizeup.sweep import Sweep, largest, reach, spread
 
-DIFFERENT = 0.08
+DIFFERENT = 0.12
 """Formats whose weights differ by less than this share of the limit would draw the same line twice."""
 UNLIMITED_CONTEXT = 2**20
 """Tokens up to which a model without a stated limit is drawn."""

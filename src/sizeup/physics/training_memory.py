@@ -133,8 +133,15 @@ def training_memory(
     found = [(stage, name, moment) for stage in stages for name, moment in moments(facts, columns, stage=stage).items()]
     share = fragmentation_share(known, compiled=bool(plan.compile))
     live = max(found, key=lambda item: allocated(item[2]))
-    pool = max(found, key=lambda item: allocated(item[2]) + fragmented_bytes(item[2], share=share, idle=known.idle))
     outside = float(driver_bytes(columns, coefficients=known))
+    room = gpu.memory_bytes - outside - workspace_bytes(gpu)
+
+    def reserved_bytes(moment: Moment) -> float:
+        live_bytes = float(allocated(moment))
+        loose = float(fragmented_bytes(moment, share=share, idle=known.idle))
+        return float(within_card(live_bytes + loose, live=live_bytes, outside=0, capacity=room))
+
+    pool = max(found, key=lambda item: reserved_bytes(item[2]))
     reserved = _reserved(
         pool, gpu, share=share, idle=known.idle, room=gpu.memory_bytes - outside, plan=plan, stages=columns.pp
     )

@@ -43,7 +43,11 @@ def chart(
     spec = {
         "$schema": SCHEMA,
         "description": description,
-        "title": {"text": title, "subtitle": wrap(subtitle, SUBTITLE_COLUMNS), "offset": title_offset},
+        "title": {
+            "text": title,
+            "subtitle": [line for part in subtitle.split("\n") for line in wrap(part, SUBTITLE_COLUMNS)],
+            "offset": title_offset,
+        },
         "width": WIDTH,
         "height": height,
         "autosize": {"type": "fit-x", "contains": "padding"},
@@ -67,6 +71,14 @@ def layer(
         "mark": {"type": mark, **(style or {})},
         "encoding": {channel: given for channel, given in encoding.items() if given is not None},
     }
+
+
+def words(values: Sequence[Mapping[str, Any]], theme: Theme, *, x: Any, y: Any, **style: Any) -> list[Layer]:
+    """Return the layers that write each value's ``label``, with a halo that keeps it readable over lines and areas."""
+    text = {"field": "label", "type": "nominal"}
+    halo = {**style, "color": theme.background, "stroke": theme.background, "strokeWidth": 3.5, "strokeJoin": "round"}
+    return [layer("text", values, style={**halo, "aria": False}, x=x, y=y, text=text),
+            layer("text", values, style=style, x=x, y=y, text=text)]  # fmt: skip
 
 
 def number(field: str, **more: Any) -> dict[str, Any]:

@@ -16,7 +16,8 @@ SMALLEST_SHARE = 0.004
 COLOURS = {
     "weights": "blue", "parameters": "blue", "frozen weights": "blue", "cache": "orange", "activations": "orange",
     "optimizer states": "green", "adapter states": "green", "master weights": "sky", "gradients": "purple",
-    "working gradients": "purple", "logits": "vermillion", "graphs": "sky", "allocator fragmentation": "gold",
+    "working gradients": "purple", "logits": "vermillion", "logits and loss": "vermillion", "graphs": "sky",
+    "allocator fragmentation": "gold", "gathered weights": "sky", "autocast copies": "sky", "adapters": "green",
 }  # fmt: skip
 """The colour of each part, the same in every picture."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sizeup.render.charts.chart import Chart, Layer, chart, layer, number, tips
+from sizeup.render.charts.chart import Chart, Layer, chart, layer, number, tips, words
 from sizeup.render.charts.theme import Theme
 from sizeup.sweep import Sweep
 from sizeup.units import GIB, KIB, MIB, format_gib
@@ -15,6 +16,16 @@ HEADROOM = 1.5
 """How far above the limit the axis goes, where a curve goes that far."""
 SERIES = ("blue", "orange", "green", "purple", "sky", "vermillion")
 TICKS = 8
+FAR = 0.25
+"""Curves that stay below this share of their limit are drawn on a scale of their own."""
+EARLY = 0.35
+"""A crossing left of this share of the axis: the curve is then far above its limit at the right edge."""
+FEW = 16
+"""Whole numbers up to which every one has a dot."""
+CLOSE = 0.25
+"""Crossings closer than this share of the axis have their numbers at different heights."""
+LOW = 0.15
+"""A point below this share of the axis has its words above it."""
 LABEL = {"field": "label", "type": "nominal"}
 
 
@@ -54,27 +65,31 @@ def memory_curve(
     first = sweeps[0]
     right = max(x for sweep in sweeps for x, _ in sweep.points)
     top = _top(sweeps)
-    words = first.what if first.what.endswith(first.unit) else f"{first.what} [{first.unit}]"
-    x = number("x", title=words, scale={"domain": [0, right], "nice": False}, axis=_x_axis(right))
+    title_x = first.what if first.what.endswith(first.unit) else f"{first.what} [{first.unit}]"
+    x = number("x", title=title_x, scale={"domain": [0, right], "nice": False}, axis=_x_axis(right))
     y = number("y", title="GiB per GPU", scale={"domain": [0, top], "nice": False}, axis={"tickCount": 6})
     frame = _Frame(right, top, theme, x, y)
     layers = [*frame.beyond(first), *frame.base(first)]
     for index, sweep in enumerate(sweeps):
         layers += frame.curve(sweep, frame.series(index))
-    layers += frame.limits(first)
-    for index, sweep in enumerate(sweeps):
-        layers += frame.crossing(sweep, frame.series(index), several=len(sweeps) > 1, below=index % 2 == 1)
+    layers += frame.limits(first, several=len(sweeps) > 1)
+    if len(sweeps) == 1:
+        layers += frame.crossing(first, frame.series(0))
+    else:
+        layers += frame.crossings(sweeps)
     return chart(
         name, title=title, subtitle=subtitle, description=description, layers=layers, height=HEIGHT, theme=theme
     )
 
 
 def _top(sweeps: Sequence[Sweep]) -> float:
-    """Return the top of the axis [GiB]: above the limit, but not as far as a curve that runs away."""
+    """Return the top of the axis [GiB]: above the limit, but neither as far as a curve runs away nor far above all."""
     limit = max(max(s.limit_bytes, s.capacity_bytes or 0) for s in sweeps)
     start = max(s.points[0][1] for s in sweeps)
     highest = max(size * (s.high or 1) for s in sweeps for _, size in s.points)
-    return 1.02 * max(min(highest, HEADROOM * max(limit, start)), 1.2 * limit) / GIB
+    if highest < FAR * limit:
+        return 1.6 * highest / GIB
+    return max(min(1.02 * highest, HEADROOM * max(limit, start)), 1.2 * limit, 1.15 * start) / GIB
 
 
 def _x_axis(right: int) -> dict[str, Any]:
@@ -105,11 +120,11 @@ class _Frame:
             return []
         region = {"x": 0, "x2": self.right, "y": edge, "y2": self.top}
         style = {"color": self.theme.limit, "opacity": 0.08}
-        words = [{"x": 0, "y": self.top, "label": "does not fit"}]
+        label = [{"x": 0, "y": self.top, "label": "does not fit"}]
         text = {"align": "left", "baseline": "top", "dx": 6, "dy": 6, "color": self.theme.limit, "fontWeight": 600}
         return [
             layer("rect", [region], style=style, x=self.x, x2={"field": "x2"}, y=self.y, y2={"field": "y2"}),
-            layer("text", words, style=text, x=self.x, y=self.y, text=LABEL),
+            layer("text", label, style=text, x=self.x, y=self.y, text=LABEL),
         ]
 
     def base(self, sweep: Sweep) -> list[Layer]:
@@ -119,13 +134,13 @@ class _Frame:
         base, theme = sweep.base_bytes / GIB, self.theme
         block = [{"x": 0, "x2": self.right, "y": 0, "y2": base}]
         grown = [{"x": at, "y": size / GIB, "y2": base} for at, size in sweep.points]
-        words = {"align": "left", "dx": 8, "baseline": "middle", "fontWeight": 600}
+        text = {"align": "left", "dx": 8, "baseline": "middle", "fontWeight": 600}
         return [
             layer("rect", block, style={"color": theme.blue, "opacity": 0.35}, x=self.x, x2={"field": "x2"}, y=self.y,
                   y2={"field": "y2"}),
             layer("area", grown, style={"color": theme.orange, "opacity": 0.45, "clip": True}, x=self.x, y=self.y,
                   y2={"field": "y2"}),
-            layer("text", [{"y": base / 2, "label": f"{sweep.base}, {format_gib(sweep.base_bytes)}"}], style=words,
+            layer("text", [{"y": base / 2, "label": f"{sweep.base}, {format_gib(sweep.base_bytes)}"}], style=text,
                   y=self.y, x={"value": 0}, text=LABEL),
         ]  # fmt: skip
 
@@ -142,44 +157,64 @@ class _Frame:
             style = {"color": colour, "opacity": 0.18, "clip": True}
             layers.append(layer("area", edges, style=style, x=self.x, y=self.y, y2={"field": "y2"}))
         tooltip = tips(name="", at=sweep.what, shown="memory")
-        style = {"color": self.theme.orange if sweep.base_bytes else colour, "clip": True}
+        style = {"color": self.theme.orange if sweep.base_bytes else colour, "clip": True, "point": self.right <= FEW}
         return [*layers, layer("line", points, style=style, x=self.x, y=self.y, tooltip=tooltip)]
 
-    def limits(self, sweep: Sweep) -> list[Layer]:
+    def limits(self, sweep: Sweep, *, several: bool) -> list[Layer]:
         """Return the line that must not be crossed, and the whole card where that is more."""
-        lines = [(sweep.limit_bytes, f"{sweep.limit}: {format_gib(sweep.limit_bytes)}")]
+        lines = [(sweep.limit_bytes / GIB, f"{sweep.limit}: {format_gib(sweep.limit_bytes)}")]
         if sweep.capacity_bytes:
-            lines.append((sweep.capacity_bytes, f"the card: {format_gib(sweep.capacity_bytes)}"))
+            lines.append((sweep.capacity_bytes / GIB, f"the card: {format_gib(sweep.capacity_bytes)}"))
+        if lines[-1][0] > self.top:
+            at = [{"y": self.top, "label": f"{lines[-1][1]}, far above \u2191"}]
+            style = {"align": "left", "dx": 6, "dy": 5, "baseline": "top", "color": self.theme.limit}
+            return words(at, self.theme, y=self.y, x={"value": 0}, **style)
         layers = []
-        for index, (size, words) in enumerate(lines):
+        # a curve that starts near its limit leaves the right side free, any other the left
+        start = 0 < sweep.largest < EARLY * self.right and not several
+        x, side = ({"value": "width"}, "right") if start else ({"value": 0}, "left")
+        for index, (size, label) in enumerate(lines):
             below = len(lines) > 1 and index == 0
-            at = [{"y": size / GIB, "label": words}]
-            side = {"baseline": "top", "dy": 4} if below else {"baseline": "bottom", "dy": -4}
+            at = [{"y": size, "label": label}]
             rule = {"color": self.theme.limit, "strokeWidth": 1.5, "strokeDash": [5, 4] if below else [1, 0]}
-            text = {"align": "left", "dx": 6, "color": self.theme.limit, **side}
+            style = {"align": side, "dx": -6 if start else 6, "color": self.theme.limit}
+            style |= {"baseline": "top", "dy": 4} if below else {"baseline": "bottom", "dy": -4}
             layers.append(layer("rule", at, style=rule, y=self.y))
-            layers.append(layer("text", at, style=text, y=self.y, x={"value": 0}, text=LABEL))
+            layers += words(at, self.theme, y=self.y, x=x, **style)
         return layers
 
-    def crossing(self, sweep: Sweep, colour: str, *, several: bool, below: bool) -> list[Layer]:
-        """Return the last point that fits with its number, and the name of the curve where there are several."""
-        layers = self._name(sweep, colour) if several else []
+    def crossing(self, sweep: Sweep, colour: str) -> list[Layer]:
+        """Return the last point that fits, and where that is in words."""
         size = dict(sweep.points).get(sweep.largest)
-        if size is None or size / GIB > self.top:
-            return layers
-        left = sweep.largest > (0.9 if several else 0.5) * self.right
-        words = f"{sweep.largest:,}" if several else crossing(sweep)
-        at = [{"x": sweep.largest, "y": size / GIB, "label": words}]
-        dot = {"color": colour, "size": 90, "opacity": 1, "stroke": self.theme.background, "strokeWidth": 1.5}
-        text = {"align": "right" if left else "left", "dx": -9 if left else 9, "fontWeight": 600}
-        text |= {"dy": 14 if below else -12, "color": colour} if several else {"dy": 16}
-        return [
-            *layers,
-            layer("point", at, style=dot, x=self.x, y=self.y),
-            layer("text", at, style=text, x=self.x, y=self.y, text=LABEL),
-        ]
+        if size is None:
+            return []
+        at = [{"x": sweep.largest, "y": size / GIB, "label": crossing(sweep)}]
+        left, low = sweep.largest > 0.5 * self.right, size / GIB < LOW * self.top
+        style = {"align": "right" if left else "left", "dx": -9 if left else 9, "dy": -14 if low else 16}
+        return [self._dot(at, colour), *words(at, self.theme, x=self.x, y=self.y, fontWeight=600, **style)]
 
-    def _name(self, sweep: Sweep, colour: str) -> list[Layer]:
-        start = [{"y": sweep.points[0][1] / GIB, "label": sweep.name}]
-        style = {"align": "left", "dx": 8, "dy": 11, "baseline": "middle", "color": colour, "fontWeight": 600}
-        return [layer("text", start, style=style, y=self.y, x={"value": 0}, text=LABEL)]
+    def crossings(self, sweeps: Sequence[Sweep]) -> list[Layer]:
+        """Return the last points of several curves with their numbers, each curve with its name at its start."""
+        layers, previous, raised = [], -math.inf, False
+        for index, sweep in sorted(enumerate(sweeps), key=lambda pair: pair[1].largest):
+            colour = self.series(index)
+            name = f"{sweep.name}: all {counted(sweep.most, sweep.unit)}" if sweep.always_fits else sweep.name
+            start = [{"y": sweep.points[0][1] / GIB, "label": name}]
+            bold = {"fontWeight": 600, "color": colour, "baseline": "middle"}
+            layers += words(start, self.theme, y=self.y, x={"value": 0}, align="left", dx=8, dy=11, **bold)
+            size = dict(sweep.points).get(sweep.largest)
+            if size is None:
+                continue
+            at = [{"x": sweep.largest, "y": size / GIB, "label": f"{sweep.largest:,}"}]
+            layers.append(self._dot(at, colour))
+            if sweep.always_fits:
+                continue
+            raised = not raised and sweep.largest - previous < CLOSE * self.right
+            previous, left = sweep.largest, sweep.largest > 0.9 * self.right
+            side = {"align": "right" if left else "left", "dx": -4 if left else 4, "dy": -30 if raised else -14}
+            layers += words(at, self.theme, x=self.x, y=self.y, **bold, **side)
+        return layers
+
+    def _dot(self, at: Sequence[Mapping[str, Any]], colour: str) -> Layer:
+        dot = {"color": colour, "size": 90, "opacity": 1, "stroke": self.theme.background, "strokeWidth": 1.5}
+        return layer("point", at, style=dot, x=self.x, y=self.y)

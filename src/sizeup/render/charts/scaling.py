@@ -36,7 +36,10 @@ def scaling_chart(
     x_scale = {"type": "log", "base": 2, "domain": [min(counts) / 1.25, max(counts) * 1.25], "nice": False}
     x = number("x", title="GPUs", scale=x_scale, axis={"values": counts, "grid": False, "format": ",d"})
     y = number(
-        "y", title=axis, scale=_y_scale(values, ideal=ideal), axis={**_y_ticks(values, ideal=ideal), "format": "~s"}
+        "y",
+        title=axis,
+        scale=_y_scale(values, ideal=ideal),
+        axis={**_y_ticks(values, ideal=ideal), "format": ",~r" if ideal else "~s"},
     )
     paint = getattr(theme, colour)
     layers = []

@@ -27,7 +27,8 @@ def serve_charts(answer: ServingAnswer, *, theme: str = "light") -> tuple[Chart,
     found = [memory_picture(answer, paint)]
     if answer.pareto:
         found.append(pareto_picture(answer, paint))
-    found += [_curve(answer, sweep, paint) for sweep in (concurrency_sweep(answer), context_sweep(answer))]
+    requests, context = concurrency_sweep(answer), context_sweep(answer)
+    found += [_curve(answer, sweep, paint) for sweep in (requests, *((context,) if context.largest else ()))]
     if answer.speed:
         found.append(step_picture(answer, paint))
     return tuple(found)
@@ -95,9 +96,9 @@ def pareto_picture(answer: ServingAnswer, theme: Theme) -> Chart:
 
 def _curve(answer: ServingAnswer, sweep: Sweep, theme: Theme) -> Chart:
     name = "requests" if sweep.unit == "requests" else "context"
-    title = "How many requests fit" if name == "requests" else "How long they may be"
+    title = "Requests that fit at once" if name == "requests" else "Tokens that each of them may have"
     return memory_curve(
-        f"memory-against-{name}", [sweep], title=f"{title}: {sweep.largest:,} {sweep.unit}", theme=theme,
+        f"memory-against-{name}", [sweep], title=f"{title}: {sweep.largest:,}", theme=theme,
         subtitle=f"{_where(answer)}; {_how(answer)}; {sweep.held}",
         description=f"Memory per GPU against {sweep.what}, {sweep.held}: it {crossing(sweep)}.",
     )  # fmt: skip
@@ -109,7 +110,7 @@ def step_picture(answer: ServingAnswer, theme: Theme) -> Chart:
     step = answer.speed.step
     return waterfall(
         "step", step, title=f"One decode step: {format_seconds(step.value)}", theme=theme,
-        subtitle=f"{_where(answer)}; {in_flight(answer):,} in flight; binds: {answer.speed.binds}",
+        subtitle=f"{_where(answer)}; {_how(answer)}; {in_flight(answer):,} in flight\nbinds: {answer.speed.binds}",
         description=f"One decode step of {_where(answer)} takes {format_seconds(step.value)}; "
         f"it is bound by {answer.speed.binds}.",
     )  # fmt: skip

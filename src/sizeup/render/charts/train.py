@@ -50,7 +50,7 @@ def memory_picture(answer: TrainingAnswer, theme: Theme) -> Chart:
     place = f"stage {memory.stage} of {memory.stages}" if memory.stages > 1 else "every rank"
     return memory_bar(
         "memory", leaves, title=f"{verdict}: {used} of {whole} per GPU",
-        subtitle=f"{_where(answer)}; {plan_words(answer.plan)}; {place}, as nvidia-smi counts", band=memory.device.band,
+        subtitle=f"{_where(answer)}; {plan_words(answer.plan)}\n{place}, as nvidia-smi counts", band=memory.device.band,
         lines=[(capacity, f"{answer.cluster.gpu.name}: {whole}")], ghost=ghost, theme=theme,
         description=f"Training {_where(answer)} takes {used} of {whole} per GPU and fits with a chance of {chance}; "
         f"the largest part is {_largest(leaves)}; the rule of {ENVELOPE_TRAIN_BYTES} bytes per parameter says "
@@ -76,7 +76,8 @@ def step_picture(answer: TrainingAnswer, theme: Theme) -> Chart:
     seconds = format_seconds(answer.step.value)
     return waterfall(
         "step", answer.step, title=f"One step: {seconds}, {answer.mfu:.1%} of the peak (MFU)",
-        subtitle=f"{_where(answer)}; binds: {answer.binds}", theme=theme, ideal_seconds=answer.ideal_seconds,
+        subtitle=f"{_where(answer)}; {plan_words(answer.plan)}\nbinds: {answer.binds}", theme=theme,
+        ideal_seconds=answer.ideal_seconds,
         ideal_name="at the full peak:",
         description=f"One step of training {_where(answer)} takes {seconds}; at the full peak it would take "
         f"{format_seconds(answer.ideal_seconds)}. It is bound by {answer.binds}.",
