@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
 import functools
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,3 +174,11 @@ def test_days_and_dollars_name_the_answers_own_number_of_cards() -> None:
     assert (own["x"], own["y"]) == (8, answer.totals.days if answer.totals else None)
     assert "days-against-gpus" not in {chart.name for chart in train_charts(answer)}
     assert gpu_offers(replace(answer, totals=None)) == ()
+
+
+def test_the_page_about_pictures_names_all_of_them_and_its_examples_hold() -> None:
+    page = Path(__file__).parents[2] / "docs" / "pictures.md"
+    rows = [line.split("|")[1] for line in page.read_text("utf-8").splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+    assert named == {chart.name for case in CASES for chart in pictures(case)}
+    assert doctest.testfile(str(page), module_relative=False).failed == 0

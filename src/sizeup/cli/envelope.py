@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
+from sizeup.cli.pictures import Pictures, picture_options
 from sizeup.units import parse_count
+
+if TYPE_CHECKING:
+    from sizeup.envelope import ModelEnvelope
+    from sizeup.sizing import Model
+    from sizeup.web.view import View
 
 
 @click.command()
@@ -20,8 +27,15 @@ from sizeup.units import parse_count
     "--mfu", type=click.FloatRange(min=0, max=1, min_open=True), help="Share of the peak reached (default 1)."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@picture_options
 def envelope(
-    spec: str | None, gpu: str | None, gpus: int | None, tokens: str | None, mfu: float | None, as_json: bool
+    spec: str | None,
+    gpu: str | None,
+    gpus: int | None,
+    tokens: str | None,
+    mfu: float | None,
+    as_json: bool,
+    pictures: Pictures,
 ) -> int:
     """Print every statement of the envelope, or apply its rules to MODEL."""
     from sizeup import envelope as rules
@@ -32,13 +46,18 @@ def envelope(
     if spec is None:
         if gpus or tokens is not None or mfu:
             raise click.UsageError("--gpus, --tokens and --mfu need a MODEL")
+        if pictures.report:
+            raise click.UsageError("--report needs a MODEL")
         key = find_gpu(gpu).key if gpu is not None else ""
         answer = rules.envelope()
         lines = [json.dumps(answer.to_dict(), indent=2)] if as_json else envelope_text.envelope_lines(answer, gpu=key)
         click.echo("\n".join(lines))
+        if pictures.wanted:
+            _draw(None, None, pictures)
         return 0
+    known = model(spec)
     applied = rules.envelope_of(
-        model(spec),
+        known,
         gpu=rules.DOCUMENT_GPU if gpu is None else gpu,
         gpus=gpus,
         tokens=None if tokens is None else parse_count(tokens),
@@ -46,4 +65,23 @@ def envelope(
     )
     lines = [json.dumps(applied.to_dict(), indent=2)] if as_json else envelope_text.model_lines(applied)
     click.echo("\n".join(lines))
+    if pictures.wanted:
+        _draw(applied, known, pictures)
     return 0
+
+
+def _draw(applied: ModelEnvelope | None, known: Model | None, pictures: Pictures) -> None:
+    from sizeup.card import size_card
+    from sizeup.render.charts import envelope_charts
+    from sizeup.web.envelope_view import envelope_view
+
+    card = size_card(known) if known else None
+
+    def view() -> View:
+        assert applied is not None
+        return envelope_view(applied)
+
+    pictures.write(
+        lambda theme: envelope_charts(applied, card, theme=theme), view, lambda: card.explained() if card else (),
+        title=f"The envelope: {applied.name}" if applied else "The envelope",
+    )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sizeup.cli import report
+from sizeup.cli.pictures import Pictures, picture_options
 from sizeup.errors import UserError
 from sizeup.units import parse_tokens
 
@@ -50,6 +51,7 @@ class Tokens(click.ParamType[int]):
 @click.option("--gpu", "machine", metavar="G", help="Hardware for a verdict: rtx-4090, 8xh100, p5.48xlarge.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object for each SPEC.")
 @click.option("--why", is_flag=True, help="Explain every number: formula, numbers put in, source.")
+@picture_options
 def model(
     specs: tuple[str, ...],
     format_name: str | None,
@@ -60,6 +62,7 @@ def model(
     machine: str | None,
     as_json: bool,
     why: bool,
+    pictures: Pictures,
 ) -> int:
     """Size each SPEC: a catalog name, a Hub id, a config.json, a weight file, or a bare size like 70b."""
     from sizeup.machine import parse_machine
@@ -68,6 +71,8 @@ def model(
         from sizeup.engine_cache import cache_engine
 
         cache_engine(engine)  # a name that is none is said once, not for every SPEC
+    if pictures.report and len(specs) > 1:
+        raise UserError("a report is of one model", hint="ask for one SPEC, or draw several with --plot")
     cluster = parse_machine(machine) if machine is not None else None
     wanted = {
         "format": format_name, "context": context, "sequences": sequences, "cache_dtype": cache_dtype, "engine": engine,
@@ -77,6 +82,9 @@ def model(
         _print_json(specs, answers)
     else:
         _print_text(answers, why=why)
+    cards = [answer for answer in answers if not isinstance(answer, UserError)]
+    if pictures.wanted and cards:
+        _draw(cards, pictures)
     return exit_code(answers)
 
 
@@ -143,3 +151,15 @@ def _print_text(answers: list[Any], *, why: bool) -> None:
         if why:
             lines += ["", *explain(*answer.explained())]
         click.echo("\n".join(lines))
+
+
+def _draw(cards: list[Card], pictures: Pictures) -> None:
+    from sizeup.render.charts import model_charts
+    from sizeup.web.size_view import size_view
+
+    pictures.write(
+        lambda theme: [chart for card in cards for chart in model_charts(card, theme=theme)],
+        lambda: size_view(cards[0]),
+        cards[0].explained,
+        title=", ".join(card.model.name for card in cards),
+    )

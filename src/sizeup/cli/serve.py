@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sizeup.cli.options import flag_options
+from sizeup.cli.pictures import Pictures, picture_options
 from sizeup.scenario import checked, read_scenario, write_scenario
 from sizeup.serving.flags import FLAGS, KINDS
+
+if TYPE_CHECKING:
+    from sizeup.serving.answer import ServingAnswer
 
 
 @click.command()
@@ -22,8 +26,15 @@ from sizeup.serving.flags import FLAGS, KINDS
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.option("--why", is_flag=True, help="Explain every number: formula, numbers put in, source.")
+@picture_options
 def serve(
-    model_spec: str | None, scenario: Path | None, save_scenario: Path | None, as_json: bool, why: bool, **flags: Any
+    model_spec: str | None,
+    scenario: Path | None,
+    save_scenario: Path | None,
+    as_json: bool,
+    why: bool,
+    pictures: Pictures,
+    **flags: Any,
 ) -> int:
     """How many users does MODEL serve on these GPUs, how fast, for how much? Without a layout, the best is found."""
     from sizeup.render.serve_json import answer_dict
@@ -44,4 +55,16 @@ def serve(
             for estimate in answer.explained():
                 lines += ["", *explain(estimate)]
         click.echo("\n".join(lines))
+    if pictures.wanted:
+        _draw(answer, pictures)
     return 0 if answer.answered else 1
+
+
+def _draw(answer: ServingAnswer, pictures: Pictures) -> None:
+    from sizeup.render.charts import serve_charts
+    from sizeup.web.serve_view import serve_view
+
+    pictures.write(
+        lambda theme: serve_charts(answer, theme=theme), lambda: serve_view(answer), answer.explained,
+        title=f"Serving {answer.name}",
+    )  # fmt: skip

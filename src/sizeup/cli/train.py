@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sizeup.cli.options import flag_options
+from sizeup.cli.pictures import Pictures, picture_options
 from sizeup.scenario import checked, read_scenario, write_scenario
 from sizeup.training.flags import FLAGS, KINDS
+
+if TYPE_CHECKING:
+    from sizeup.training.answer import TrainingAnswer
 
 
 @click.command()
@@ -22,8 +26,15 @@ from sizeup.training.flags import FLAGS, KINDS
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.option("--why", is_flag=True, help="Explain every number: formula, numbers put in, source.")
+@picture_options
 def train(
-    model_spec: str | None, scenario: Path | None, save_scenario: Path | None, as_json: bool, why: bool, **flags: Any
+    model_spec: str | None,
+    scenario: Path | None,
+    save_scenario: Path | None,
+    as_json: bool,
+    why: bool,
+    pictures: Pictures,
+    **flags: Any,
 ) -> int:
     """Does training MODEL fit, with which plan, how long and for how much? Without a layout, the best is found."""
     from sizeup.render.train_json import answer_dict
@@ -44,4 +55,18 @@ def train(
             for estimate in answer.explained():
                 lines += ["", *explain(estimate)]
         click.echo("\n".join(lines))
+    if pictures.wanted:
+        _draw(answer, pictures)
     return 0 if answer.fits else 1
+
+
+def _draw(answer: TrainingAnswer, pictures: Pictures) -> None:
+    from sizeup.render.charts import train_charts
+    from sizeup.training.sweeps import gpu_offers
+    from sizeup.web.train_view import train_view
+
+    offers = gpu_offers(answer)
+    pictures.write(
+        lambda theme: train_charts(answer, offers=offers, theme=theme), lambda: train_view(answer), answer.explained,
+        title=f"Training {answer.name}",
+    )  # fmt: skip

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 from string import Template
+from typing import Any
 
 from sizeup.errors import UserError, nearest_names
 from sizeup.files import read_text
@@ -21,10 +22,10 @@ GAP = 10
 PIXELS = 2
 """Pixels of a PNG for each one of its width: sharp on dense screens and on paper."""
 _SIZE = re.compile(r'width="([\d.]+)" height="([\d.]+)"')
-_IDENTIFIER = re.compile(r'(id="|url\(#|href="#)([A-Za-z_][\w-]*)')
+_IDENTIFIER = re.compile(r'(?<= id=")[A-Za-z_][\w-]*(?=")')
 
 
-def _converter() -> object:
+def _converter() -> Any:
     try:
         import vl_convert
     except ImportError:
@@ -48,10 +49,15 @@ def chosen(charts: Sequence[Chart], names: Sequence[str]) -> tuple[Chart, ...]:
 
 
 def svg(chart: Chart, *, prefix: str = "") -> str:
-    """Return one picture as SVG with its description; ``prefix`` keeps identifiers apart where several share a page."""
-    drawn: str = _converter().vegalite_to_svg(chart.spec)  # type: ignore[attr-defined]
-    if prefix:
-        drawn = _IDENTIFIER.sub(lambda found: f"{found.group(1)}{prefix}{found.group(2)}", drawn)
+    """Return one picture as SVG with its description; ``prefix`` keeps identifiers apart where several share a page.
+
+    Identifiers are numbered anew, for the library goes on counting from one picture to the next.
+    """
+    drawn: str = _converter().vegalite_to_svg(chart.spec)
+    for index, name in enumerate(dict.fromkeys(_IDENTIFIER.findall(drawn))):
+        drawn = drawn.replace(f' id="{name}"', f' id="{prefix}i{index}"').replace(
+            f"url(#{name})", f"url(#{prefix}i{index})"
+        )
     return drawn.replace("<svg ", f'<svg role="img" aria-label="{escape(chart.description)}" ', 1)
 
 
@@ -81,7 +87,7 @@ def _size(image: str) -> tuple[str, str]:
 
 def png(charts: Sequence[Chart], *, theme: str = "light") -> bytes:
     """Return pictures one below the other as PNG."""
-    drawn: bytes = _converter().svg_to_png(sheet(charts, theme=theme), scale=PIXELS)  # type: ignore[attr-defined]
+    drawn: bytes = _converter().svg_to_png(sheet(charts, theme=theme), scale=PIXELS)
     return drawn
 
 
@@ -94,7 +100,7 @@ def inline_svg(chart: Chart, *, prefix: str) -> str:
     for name in COLOURS:
         value = getattr(LIGHT, name)
         image = image.replace(f'"{value}"', f'"var(--{name}, {value})"')
-    return _SIZE.sub(lambda found: f'style="max-width:{found.group(1)}px"', image, count=1)
+    return _SIZE.sub("", image, count=1)
 
 
 def variables(theme: Theme) -> str:
@@ -120,7 +126,7 @@ def page(charts: Sequence[Chart], *, title: str) -> str:
         for index, chart in enumerate(charts)
     )
     pairs = [[chart.spec, json.loads(recoloured(chart.spec))] for chart in charts]
-    bundle: str = _converter().javascript_bundle("window.vegaEmbed = vegaEmbed;")  # type: ignore[attr-defined]
+    bundle: str = _converter().javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return Template(read_text("render/templates/pictures.html")).substitute(
         title=escape(title), font=FONT, light=variables(LIGHT), dark=variables(DARK), figures=figures,
         specs=script_json(pairs), bundle=bundle.replace("</script", "<\\/script"),

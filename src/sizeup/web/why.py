@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sizeup.estimate import Estimate, Input
 from sizeup.sources import bibliography
 from sizeup.units import format_value, significant
@@ -17,6 +19,13 @@ def why_html(estimate: Estimate) -> Markup:
     found: list[str] = []
     tree = _node(estimate, found, depth=0)
     return Markup(tag("div", tree, class_="tree") + _sources(found))
+
+
+def why_trees(estimates: Iterable[Estimate]) -> Markup:
+    """Return the trees of several estimates with all their parts open, then the sources of all."""
+    found: list[str] = []
+    trees = "".join(tag("div", _node(estimate, found, depth=0), class_="tree") for estimate in estimates)
+    return Markup(trees.replace("<details>", "<details open>") + _sources(found))
 
 
 def _node(estimate: Estimate, cited: list[str], *, depth: int) -> Markup:

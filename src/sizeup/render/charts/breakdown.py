@@ -77,7 +77,8 @@ def breakdown(name: str, shown: Breakdown, *, title: str, subtitle: str, descrip
     }
     layers = [
         layer(
-            "bar", bars, style={"height": 15}, y=y, x=x, x2={"field": "end"}, color=colour(),
+            "bar", bars, style={"height": 15, "stroke": theme.background, "strokeWidth": 0.6}, y=y, x=x,
+            x2={"field": "end"}, color=colour(),
             tooltip=tips(name="part", shown="size"),
         ),
         *_band(shown, theme, y),

@@ -13,8 +13,10 @@ HEIGHT = 300
 SERIES = ("blue", "orange", "green", "purple", "sky", "vermillion", "gold")
 APART = 26
 """Least distance of labelled points [pixels]."""
-NEAR = 40
-"""Distance from the load that was asked for below which a point has no label of its own [pixels]."""
+NEAR, WORDS = 26, 180
+"""Around the load that was asked for, and along its words, other points have no label [pixels]."""
+LATE = 0.6
+"""A load right of this share of the axis has its words on its left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ def pareto_chart(
     for index, layout in enumerate(layouts):
         members = [p for p in ordered if p.layout == layout]
         layers += _series(members, getattr(theme, SERIES[index % len(SERIES)]), theme, x, y)
-    away = [p for p in ordered if own is None or not _near(p, own, right, top, NEAR)]
+    away = [p for p in ordered if own is None or not _covered(p, own, right, top)]
     layers += _labels(away, right, top, theme, x, y)
     layers += _layout_names(ordered, layouts, theme, right, top)
     if own:
@@ -88,6 +90,14 @@ def _near(one: Point, other: Point, right: float, top: float, pixels: float) -> 
     across = abs(one.per_user - other.per_user) / right * WIDTH
     up = abs(one.per_gpu - other.per_gpu) / top * HEIGHT
     return max(across, up) <= pixels
+
+
+def _covered(point: Point, own: Point, right: float, top: float) -> bool:
+    """Return whether the words of the load that was asked for stand where a point's number would."""
+    across = (point.per_user - own.per_user) / right * WIDTH
+    up = (point.per_gpu - own.per_gpu) / top * HEIGHT
+    reach = -WORDS if own.per_user > LATE * right else WORDS
+    return min(-NEAR, reach) <= across <= max(NEAR, reach) and abs(up) <= NEAR
 
 
 def _apart(points: Sequence[Point], right: float, top: float) -> list[Point]:
@@ -123,7 +133,7 @@ def _layout_names(
 
 def _own(own: Point, right: float, theme: Theme, x: Any, y: Any) -> list[Layer]:
     at = [{**_row(own), "label": f"your load: {own.concurrency:,} in flight"}]
-    left = own.per_user > 0.6 * right
+    left = own.per_user > LATE * right
     ring = {"size": 190, "filled": False, "stroke": theme.ink, "strokeWidth": 2, "opacity": 1}
     text = {"align": "right" if left else "left", "dx": -13 if left else 13, "dy": -15, "fontWeight": 600}
     return [
