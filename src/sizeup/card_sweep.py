@@ -43,6 +43,7 @@ def context_sweeps(card: Card) -> tuple[Sweep, ...]:
     ends = [reach(largest=fitting[row.format], at=card.context, most=most) for row in kept]
     xs = spread(max(ends), extra=(card.context, *fitting.values()))
     held = f"{card.sequences:,} sequence{'s' if card.sequences > 1 else ''}, cache in {card.cache_dtype}"
+    held += f", as {card.engine} allocates it" if card.engine != "transformers" else ""
     return tuple(
         Sweep(
             what="context", unit="tokens", name=row.format, limit=words, limit_bytes=limit / gpus, most=most,
