@@ -188,7 +188,7 @@ def test_the_cheapest_card_comes_first() -> None:
 
 
 def test_every_flag_has_its_key_in_a_scenario() -> None:
-    output = ("scenario", "save_scenario", "as_json", "why")
+    output = ("scenario", "save_scenario", "as_json", "why", "plot", "picture", "dark", "report")
     names = {parameter.name for parameter in serve.params if parameter.name not in output}
     assert {"model" if name == "model_spec" else name for name in names} == set(KINDS)
 

@@ -57,7 +57,16 @@ def test_scenario_is_the_twin_of_the_flags(tmp_path: Path) -> None:
 
 
 def test_every_flag_is_a_scenario_key() -> None:
-    names = {parameter.name for parameter in train.params} - {"scenario", "save_scenario", "as_json", "why"}
+    names = {parameter.name for parameter in train.params} - {
+        "scenario",
+        "save_scenario",
+        "as_json",
+        "why",
+        "plot",
+        "picture",
+        "dark",
+        "report",
+    }
     assert {"model" if name == "model_spec" else name for name in names} == set(KINDS)
 
 
