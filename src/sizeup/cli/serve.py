@@ -14,7 +14,7 @@ from sizeup.scenario import checked, read_scenario, write_scenario
 from sizeup.serving.flags import FLAGS, KINDS
 
 if TYPE_CHECKING:
-    from sizeup.serving..py import ServingAnswer
+    from sizeup.serving.results import ServingAnswer
 
 
 @click.command()
