@@ -102,7 +102,8 @@ def room_of(memory: ServingMemory, load: Load, plan: ServingPlan) -> float:
     length = load.longest if plan.engine in ("trtllm", "llamacpp", "llama.cpp", "transformers") else mean
     replicas = max(memory.replicas, 1)
     spread = 1 if plan.layout.attention_dp else replicas
-    return max(min(memory.max_concurrency(length) / spread, float(memory.limits.sequences * replicas / spread)), 1.0)
+    held = memory.max_concurrency(length, decoding=True)
+    return max(min(held / spread, float(memory.limits.sequences * replicas / spread)), 1.0)
 
 
 def requests_of(load: Load) -> Requests:

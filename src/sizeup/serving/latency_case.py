@@ -134,7 +134,7 @@ def _room(gpu: Gpu, architecture: Architecture, row: Mapping[str, str], dtype: s
     memory = serving_memory(architecture, plan, gpu)
     # TensorRT-LLM admits a request when its whole length has room, the others when its prompt has
     length = requests.prompt + requests.output if row["engine"] == "trtllm" else requests.mean_context
-    return max(min(memory.max_concurrency(round(length)), memory.limits.sequences * memory.replicas), 1)
+    return max(min(memory.max_concurrency(round(length), decoding=True), memory.limits.sequences * memory.replicas), 1)
 
 
 def _step(asked: Mapping[str, Any], curves: Curves, cache: float, shape: StepShape) -> Step:

@@ -7,7 +7,7 @@ rules of each engine in :mod:`sizeup.plan.engines`, the few learned numbers in :
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sizeup.engine_cache import (
@@ -93,9 +93,14 @@ class ServingMemory:
         """The longest single sequence that fits, up to what the model was made for."""
         return longest_sequence(self.kinds, self.pool_bytes, self.rules, most=self.most_tokens)
 
-    def max_concurrency(self, length: int) -> int:
-        """Return how many sequences of ``length`` tokens the deployment holds at once."""
-        each = sequence_bytes(self.kinds, length, self.rules)
+    def max_concurrency(self, length: int, *, decoding: bool = False) -> int:
+        """Return how many sequences of ``length`` tokens the deployment holds at once.
+
+        ``decoding``: all are past their prompts, so that layers with a window keep no more than it. Engines count on
+        a whole batch of prompt tokens beside it.
+        """
+        rules = replace(self.rules, batched_tokens=1) if decoding else self.rules
+        each = sequence_bytes(self.kinds, length, rules)
         if not each:
             return self.limits.sequences * self.replicas
         return int(max(0.0, self.pool_bytes) / each) * self.replicas
