@@ -134,7 +134,7 @@ def command_line() -> str:
 
 def accuracy() -> str:
     """Return the page that compares predictions with measured cases."""
-    tables: tuple[Table, ...] = ("training",)
+    tables: tuple[Table, ...] = ("training", "serving")
     cases = [case for table in tables for case in shipped_cases(table)]
     return accuracy_page(validate(cases), validate(cases, leave_out=False))
 

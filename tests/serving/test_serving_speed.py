@@ -210,7 +210,7 @@ def test_measured_cases_are_predicted_within_a_factor_of_three() -> None:
     cases = [case for case in shipped_cases("serving") if case.row["task"] == "online" and case.row["quality"] == "A"]
     off = []
     for case in cases[::40]:
-        values, _ = predict_latency(case)
+        values, *_ = predict_latency(case)
         off.append(abs(np.log(values["tpot_ms"] / float(case.row["tpot_ms"]))))
     assert np.median(off) < np.log(1.15)
     assert max(off) < np.log(3)

@@ -50,13 +50,18 @@ def weighted_quantile(values: Sequence[tuple[float, float]], share: float) -> fl
     return ordered[-1][0]
 
 
-def factors(residuals: Residuals, *, without: str | None = None) -> Factors | None:
-    """Return the band's factors from the residuals of all groups but one; None where nothing is left."""
+def factors(residuals: Residuals, *, without: str | None = None, both_ways: bool = False) -> Factors | None:
+    """Return the band's factors from the residuals of all groups but one; None where nothing is left.
+
+    ``both_ways``: a miss in one direction counts in the other, too; few groups cannot tell which way the next misses.
+    """
     groups = {name: list(values) for name, values in residuals.items() if name != without and values}
     if not groups:
         return None
     weighted = [(r, 1 / math.sqrt(len(values))) for values in groups.values() for r in values]
-    count = len(weighted)
+    if both_ways:
+        weighted += [(-r, weight) for r, weight in weighted]
+    count = sum(len(values) for values in groups.values())
     # the finite-sample correction of split conformal prediction: (n + 1) / n of the coverage, at most all
     tail = max(0.0, (1 - min(1.0, COVERAGE * (count + 1) / count)) / 2)
     low, high = weighted_quantile(weighted, tail), weighted_quantile(weighted, 1 - tail)
@@ -71,43 +76,55 @@ def shipped_residuals() -> dict[str, dict[str, list[float]]]:
 
 
 ENOUGH_GROUPS = 3
-"""Groups that a kind of number needs for a band of its own; with fewer, other meters of the quantity lend theirs."""
+"""Groups that a kind of number needs for a band of its own."""
 
 
-def residuals_for(
-    known: Mapping[str, Residuals], *, table: str, quantity: str, meter: str, without: str | None = None
-) -> Residuals:
-    """Return the residuals that a band is made of: those of its own meter, or of all meters where these are few.
+def factors_for(
+    known: Mapping[str, Residuals], *, table: str, quantity: str, meter: str, regime: str = "",
+    without: str | None = None,
+) -> Factors | None:  # fmt: skip
+    """Return the factors of one kind of number in one regime (what kind of run it is of; "" where there are none).
 
-    Memory is read by several meters, each of which few groups publish; what goes wrong below the meter (which tensors
-    live) goes wrong for all of them.
+    With fewer than three groups its misses count both ways. With fewer than two the other meters and regimes of the
+    quantity lend theirs, and the wider band holds: what goes wrong below a meter (which tensors live, how fast a step
+    is) goes wrong for all of them.
     """
-    own = known.get(key_of(table, quantity, meter), {})
-    if sum(name != without for name in own) >= ENOUGH_GROUPS:
-        return own
+    own = known.get(key_of(table, quantity, meter, regime), {})
+    groups = sum(name != without for name in own)
+    if groups >= ENOUGH_GROUPS:
+        return factors(own, without=without)
+    few = factors(own, without=without, both_ways=True)
+    if few and groups > 1:
+        return few
     prefix = key_of(table, quantity, "")
     pooled: dict[str, list[float]] = {}
-    for key, groups in known.items():
+    for key, members in known.items():
         if key.startswith(prefix):
-            for name, values in groups.items():
+            for name, values in members.items():
                 pooled.setdefault(name, []).extend(values)
-    return pooled
+    lent = factors(pooled, without=without)
+    if few is None or lent is None:
+        return few or lent
+    return Factors(min(few.low, lent.low), max(few.high, lent.high), lent.cases, lent.groups)
 
 
-def key_of(table: str, quantity: str, meter: str) -> str:
+def key_of(table: str, quantity: str, meter: str, regime: str = "") -> str:
     """Return the name under which residuals are kept."""
-    return f"{table}/{quantity}/{meter}"
+    return f"{table}/{quantity}/{meter}" + (f"/{regime}" if regime else "")
 
 
-def band(value: float, *, table: str, quantity: str, meter: str = "", far: bool = False) -> Band | None:
+def band(
+    value: float, *, table: str, quantity: str, meter: str = "", regime: str = "", far: bool = False
+) -> Band | None:
     """Return the 90 % band of a prediction, or None where nothing like it was ever measured.
 
     ``far`` widens it by :data:`FAR` in log space and says so.
     """
-    found = factors(residuals_for(shipped_residuals(), table=table, quantity=quantity, meter=meter))
+    found = factors_for(shipped_residuals(), table=table, quantity=quantity, meter=meter, regime=regime)
     if found is None:
         return None
-    regime = f"{table} {quantity} {meter}".strip() + f", {found.groups} groups"
+    kind = " ".join(word for word in (table, quantity, meter) if word) + (f", {regime}" if regime else "")
+    kind += f", {found.groups} groups"
     stretch = FAR if far else 1.0
     low, high = value * found.low**stretch, value * found.high**stretch
-    return Band(low, high, 0 if far else found.cases, f"no measured case like this; {regime}" if far else regime)
+    return Band(low, high, 0 if far else found.cases, f"no measured case like this; {kind}" if far else kind)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sizeup.errors import UserError
-from sizeup.evidence.bands import Residuals, factors, key_of, residuals_for, shipped_residuals
+from sizeup.evidence.bands import Residuals, factors_for, key_of, shipped_residuals
 from sizeup.evidence.cases import Case, Measured
 
 PREDICTORS: Mapping[str, str] = {
@@ -24,17 +24,23 @@ PREDICTORS: Mapping[str, str] = {
 """Which function predicts the cases of a table."""
 
 
+MEMORY_QUANTITIES = frozenset({"mem_gib", "kv_tokens", "oom"})
+"""Quantities that are the same whatever kind of run they are read in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Predicted:
     """What a predictor says of one case: values by (quantity, meter), what it assumed, or why it skips.
 
-    ``missing`` is why some values are not there; ``skipped`` why none are.
+    ``missing`` is why some values are not there; ``skipped`` why none are. ``regime`` is the kind of run that speeds
+    are of; memory has none.
     """
 
     values: Mapping[tuple[str, str], float] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
     skipped: str = ""
     missing: str = ""
+    regime: str = ""
 
 
 Predictor = Callable[..., Predicted]
@@ -54,6 +60,7 @@ class Record:
     predicted: float | None
     low: float | None = None
     high: float | None = None
+    regime: str = ""
     skipped: str = ""
     assumptions: tuple[str, ...] = ()
 
@@ -104,6 +111,7 @@ def _record(case: Case, measured: Measured, answer: Predicted) -> Record:
         meter=measured.meter,
         measured=measured.value,
         predicted=value,
+        regime="" if measured.quantity in MEMORY_QUANTITIES else answer.regime,
         skipped=skipped,
         assumptions=answer.assumptions,
     )
@@ -114,7 +122,8 @@ def residuals_of(records: Iterable[Record]) -> dict[str, dict[str, list[float]]]
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if record.quantity != "oom" and record.residual is not None:
-            found[key_of(record.table, record.quantity, record.meter)][record.group].append(record.residual)
+            key = key_of(record.table, record.quantity, record.meter, record.regime)
+            found[key][record.group].append(record.residual)
     return {key: dict(groups) for key, groups in found.items()}
 
 
@@ -125,10 +134,12 @@ def with_bands(records: Iterable[Record], *, residuals: Mapping[str, Residuals] 
     known = shipped_residuals() if residuals is None else residuals
     banded = []
     for record in records:
-        kind = residuals_for(
-            known, table=record.table, quantity=record.quantity, meter=record.meter, without=record.group
-        )
-        found = factors(kind, without=record.group) if record.quantity != "oom" else None
+        found = None
+        if record.quantity != "oom":
+            found = factors_for(
+                known, table=record.table, quantity=record.quantity, meter=record.meter, regime=record.regime,
+                without=record.group,
+            )  # fmt: skip
         if found is None or record.predicted is None:
             banded.append(record)
         else:
@@ -151,6 +162,7 @@ class Summary:
     bias: float | None
     coverage: float | None
     right: float | None = None
+    regime: str = ""
     worst: tuple[tuple[str, float], ...] = ()
 
 
@@ -167,11 +179,12 @@ def quantile(values: list[float], share: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
-def summarise(records: Iterable[Record], *, by_group: bool = True) -> list[Summary]:
-    """Return summaries by kind of number, for every group and for all together ("all")."""
-    kinds: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+def summarise(records: Iterable[Record], *, by_group: bool = True, by_regime: bool = False) -> list[Summary]:
+    """Return summaries by kind of number, for every group and for all together ("all"); ``by_regime`` splits speeds."""
+    kinds: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
     for record in records:
-        kinds[record.table, record.quantity, record.meter].append(record)
+        regime = record.regime if by_regime else ""
+        kinds[record.table, record.quantity, record.meter, regime].append(record)
     rows = []
     for kind, members in sorted(kinds.items()):
         rows.append(_summary(kind, "all", members))
@@ -181,10 +194,10 @@ def summarise(records: Iterable[Record], *, by_group: bool = True) -> list[Summa
     return rows
 
 
-def _summary(kind: tuple[str, str, str], group: str, records: list[Record]) -> Summary:
-    table, quantity, meter = kind
+def _summary(kind: tuple[str, str, str, str], group: str, records: list[Record]) -> Summary:
+    table, quantity, meter, regime = kind
     done = [record for record in records if record.predicted is not None]
-    fields: dict[str, Any] = {"table": table, "quantity": quantity, "meter": meter, "group": group}
+    fields: dict[str, Any] = {"table": table, "quantity": quantity, "meter": meter, "group": group, "regime": regime}
     fields |= {"n": len(done), "skipped": len(records) - len(done)}
     if quantity == "oom" or not done:
         right = [float((record.predicted or 0) >= 0.5) == record.measured for record in done]

@@ -96,11 +96,15 @@ def coefficients_of(tables: Mapping[str, Mapping[str, float]], family: str) -> t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """The coefficients of an engine family, how loads were offered, and where both come from."""
+    """The coefficients of an engine family, how loads were offered, and where both come from.
+
+    ``own``: the engine itself was measured, not only others of its class.
+    """
 
     speed: Speed
     load: Mapping[str, float]
     origin: str
+    own: bool = True
 
     def disorder(self, *, mixes: bool, fixed_lengths: bool) -> Disorder:
         """Return how requests come."""
@@ -123,4 +127,4 @@ def learned(engine: str, version: str = "", *, left_out: str | None = None) -> L
     known, values = coefficients_of(part["engines"], family)
     cases = record["cases"] - (record["groups"].get(left_out, 0) if left_out else 0)
     origin = f"coefficients of {known}, from {cases} measured cases"
-    return Learned(speed=Speed(**values), load=part["load"], origin=origin)
+    return Learned(speed=Speed(**values), load=part["load"], origin=origin, own=known in part["engines"])

@@ -31,6 +31,7 @@ from sizeup.serving.speed import (
     decode_shape,
     deployment,
     most_in_flight,
+    regime_of,
 )
 
 SECONDS_PER_HOUR = 3600
@@ -276,10 +277,16 @@ def speed_from(
     shape = decode_shape(made, requests_of(load), max(flying, 1.0))
     step = _step_estimate(made, shape)
     peak, bandwidth = made.use(shape)
+    regime = regime_of(flying, most_in_flight(made))
+
+    def shown(name: str, value: float, unit: str, formula: str, quantity: str, scale: float) -> Estimate:
+        found = band(value * scale, table="serving", quantity=quantity, regime=regime, far=made.far)
+        return _estimate(name, value, unit, formula, found, scale)
+
     return Speed(
-        ttft=_estimate("TTFT", ttft, "s", "wait + own prompt steps + queue", "ttft_ms", 1e3),
-        tpot=_estimate("TPOT", tpot, "s", "decode step + prompts of others / output tokens", "tpot_ms", 1e3),
-        output_rate=_estimate(
+        ttft=shown("TTFT", ttft, "s", "wait + own prompt steps + queue", "ttft_ms", 1e3),
+        tpot=shown("TPOT", tpot, "s", "decode step + prompts of others / output tokens", "tpot_ms", 1e3),
+        output_rate=shown(
             "output tokens per second", requests_per_second * load.output_tokens, "tokens/s",
             "requests per second x output tokens", "output_tokens_per_second", 1.0,
         ),
@@ -289,9 +296,8 @@ def speed_from(
     )  # fmt: skip
 
 
-def _estimate(name: str, value: float, unit: str, formula: str, quantity: str, scale: float) -> Estimate:
+def _estimate(name: str, value: float, unit: str, formula: str, found: Band | None, scale: float) -> Estimate:
     made = leaf(name, value, unit, formula=formula, sources=("little1961",))
-    found = band(value * scale, table="serving", quantity=quantity)
     return made.with_band(_scaled(found, 1 / scale)) if found else made
 
 

@@ -18,6 +18,7 @@ def predict(case: Case, *, left_out: str | None) -> Predicted:
     values: dict[tuple[str, str], float] = {}
     case, assumptions = readable(case)
     reasons: list[str] = []
+    regime = ""
     if _measures_memory(case):
         try:
             values, noted = predict_memory(case, left_out=left_out)
@@ -26,14 +27,16 @@ def predict(case: Case, *, left_out: str | None) -> Predicted:
             reasons.append(str(error))
     if case.row["task"] not in MEMORY_TASKS:
         try:
-            speed, noted = predict_latency(case, left_out=left_out)
+            speed, noted, regime = predict_latency(case, left_out=left_out)
             values |= {(name, ""): value for name, value in speed.items()}
             assumptions += noted
         except UserError as error:
             reasons.append(str(error))
     if not values and reasons:
         return Predicted(skipped="; ".join(reasons))
-    return Predicted(values=values, assumptions=tuple(dict.fromkeys(assumptions)))
+    return Predicted(
+        values=values, assumptions=tuple(dict.fromkeys(assumptions)), regime=regime, missing="; ".join(reasons)
+    )
 
 
 def _measures_memory(case: Case) -> bool:

@@ -34,7 +34,7 @@ from sizeup.physics.serving_time import (
 from sizeup.physics.serving_work import ServingWork, serving_work
 from sizeup.serving.memory import serving_memory
 from sizeup.serving.memory_case import serving_layout, serving_plan
-from sizeup.serving.speed import attention_style, cache_bytes, division_of, engine_curves, scheduler_of
+from sizeup.serving.speed import attention_style, cache_bytes, division_of, engine_curves, regime_of, scheduler_of
 
 TASKS = ("decode", "prefill", "static_batch", "online", "max_load")
 SHORT_PROMPT = 64
@@ -65,6 +65,7 @@ class Question:
     steps: Mapping[str, Step]
     prefill_steps: float = 0.0
     loop: ClosedLoop | None = None
+    regime: str = ""
     fixed_lengths: bool = True
     style: AttentionStyle = FUSED_ATTENTION
     assumptions: tuple[str, ...] = ()
@@ -124,8 +125,16 @@ def question(case: Case) -> Question:
     }  # fmt: skip
     if row["task"] in ("online", "max_load"):
         room = _room(gpu, architecture, row, dtype, requests) / replicas
+        asked["regime"] = regime_of(batch, room)
         return _online(asked, curves, cache_bytes(dtype), room)
+    asked["regime"] = _regime(row["task"], batch)
     return _static(asked, curves, cache_bytes(dtype))
+
+
+def _regime(task: str, batch: float) -> str:
+    if task == "decode":
+        return "decode, batch 1" if batch <= 1 else "decode, batch"
+    return task.replace("_", " ")
 
 
 def _room(gpu: Gpu, architecture: Architecture, row: Mapping[str, str], dtype: str, requests: Requests) -> float:
@@ -213,8 +222,8 @@ def _evaluate_loop(
     }
 
 
-def predict_latency(case: Case, *, left_out: str | None = None) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Return (values by quantity, assumptions) of a case, with coefficients learned without ``left_out``.
+def predict_latency(case: Case, *, left_out: str | None = None) -> tuple[dict[str, float], tuple[str, ...], str]:
+    """Return (values by quantity, assumptions, kind of run) of a case, with coefficients learned without ``left_out``.
 
     Raises:
         UserError: as :func:`question`.
@@ -226,4 +235,4 @@ def predict_latency(case: Case, *, left_out: str | None = None) -> tuple[dict[st
         for name, step in asked.steps.items()
     }
     values = evaluate(asked, seconds, known.speed.request_seconds, known.load)
-    return values, (*asked.assumptions, known.origin)
+    return values, (*asked.assumptions, known.origin), asked.regime

@@ -45,6 +45,19 @@ WHOLE_BATCH = 1 << 20
 """Tokens of a step of an engine that prefills a whole batch at once."""
 
 
+CACHE_FULL = 0.8
+"""From which share of the room on requests wait for each other now and then: lengths vary."""
+
+
+def regime_of(flying: float, room: float) -> str:
+    """Return the kind of run of a load: with room for all requests in the cache, or nearly or not for all.
+
+    >>> regime_of(64, 512), regime_of(64, 60)
+    ('closed loop', 'closed loop, cache full')
+    """
+    return "closed loop" if flying < CACHE_FULL * room else "closed loop, cache full"
+
+
 @dataclass(frozen=True, slots=True)
 class EngineCurves(Curves):
     """The curves of a card as one engine uses them: ``short_accumulate`` sums products in 16 bits."""
@@ -171,6 +184,11 @@ class Deployment:
     def tokens_per_step(self) -> float:
         """Tokens that a sequence gets in a step: one, or what is accepted of a draft on average."""
         return self.drafting.tokens_per_step if self.drafting else 1.0
+
+    @property
+    def far(self) -> bool:
+        """Whether no measured case is like this one: an engine without cases, or a chip of a kind without kernels."""
+        return not self.known.own or self.curves.learned("gemm", "bf16").origin.startswith("median")
 
     def operators(self, shape: StepShape) -> tuple[Operator, ...]:
         """Return the kernels of a step; with a draft, every sequence has its drafted tokens to verify as well."""
