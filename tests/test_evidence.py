@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sizeup.errors import UserError
-from sizeup.evidence.bands import factors, weighted_quantile
+from sizeup.evidence.bands import factors, factors_for, weighted_quantile
 from sizeup.evidence.cases import SERVING_METERS, Table, read_cases, shipped_cases
 from sizeup.evidence.validate import Record, predict_case, quantile, summarise, with_bands
 
@@ -63,7 +63,8 @@ def test_records_get_bands_from_other_groups_only() -> None:
     residuals = {"training/step_seconds/": {"a": [0.5], "b": [-0.5]}}
     (banded,) = with_bands([record("a", 2.0, 1.0)], residuals=residuals)
     assert banded.low == pytest.approx(math.exp(-0.5))
-    assert banded.high == 1.0
+    # one other group, whose miss counts both ways
+    assert banded.high == pytest.approx(math.exp(0.5))
 
 
 def test_summary_counts_errors_bias_and_skips() -> None:
@@ -111,3 +112,27 @@ def test_shipped_cases_are_predicted_not_skipped(table: Table) -> None:
     records = [record for case in shipped_cases(table)[::5] for record in predict_case(case, leave_out=True)]
     assert len(records) > 200
     assert [record for record in records if record.skipped] == []
+
+
+def test_few_groups_count_their_misses_both_ways() -> None:
+    known = {"serving/ttft_ms//full": {"one": [0.5] * 50, "two": [0.4] * 50}}
+    found = factors_for(known, table="serving", quantity="ttft_ms", meter="", regime="full")
+    assert found is not None
+    assert found.low == pytest.approx(1 / found.high)
+    known["serving/ttft_ms//full"]["three"] = [0.3] * 50
+    found = factors_for(known, table="serving", quantity="ttft_ms", meter="", regime="full")
+    assert found is not None
+    assert found.low == 1.0
+
+
+def test_a_regime_of_one_group_takes_the_wider_of_its_own_and_of_all() -> None:
+    known = {"serving/ttft_ms//full": {"one": [0.1] * 50}, "serving/ttft_ms//empty": {"two": [-1.0] * 50}}
+    found = factors_for(known, table="serving", quantity="ttft_ms", meter="", regime="full")
+    assert found is not None
+    assert found.low == pytest.approx(math.exp(-1.0))
+    assert found.high >= math.exp(0.1)
+
+
+def test_memory_has_no_regime() -> None:
+    case = next(c for c in shipped_cases("serving") if c.row["task"] == "fit" and c.row["mem_gib"])
+    assert {record.regime for record in predict_case(case, leave_out=True)} == {""}

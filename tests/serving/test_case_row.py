@@ -36,6 +36,9 @@ def case(**changed: str) -> Case:
         ("input_tokens", "2k", "2048"),
         ("concurrency", "n/a", "1"),
         ("task", "serving", "online"),
+        ("gpu_memory_utilization", "90%", "0.9"),
+        ("gpu_memory_utilization", "high", ""),
+        ("model", "Qwen/Qwen3-8B-AWQ", "Qwen/Qwen3-8B"),
     ],
 )
 def test_words_mean_what_people_mean(column: str, written: str, means: str) -> None:
@@ -66,6 +69,10 @@ def test_the_year_tells_the_era_of_an_engine_without_a_version() -> None:
     assert early.row["engine_version"] == "0"
     assert any("2023" in note for note in notes)
     assert readable(case(engine_version="", year="2025"))[0].row["engine_version"] == ""
+
+
+def test_a_model_that_nobody_knows_is_left_to_complain_about() -> None:
+    assert readable(case(model="nobody/knows-Instruct"))[0].row["model"] == "nobody/knows-Instruct"
 
 
 def test_an_unknown_card_is_named() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 
 from sizeup.errors import UserError
-from sizeup.evidence.cases import Case
+from sizeup.evidence.cases import Case, architecture_named
 from sizeup.llm.formats import format_named
 from sizeup.machine import find_gpu
 from sizeup.plan.engines import engine
@@ -48,6 +49,12 @@ LIKE_ENGINE: Mapping[str, str] = {
 }  # fmt: skip
 """Engines without rules of their own and the one whose rules they take; others take vLLM's."""
 
+ADDED = re.compile(
+    r"[-_.](awq|gptq|fp8|nvfp4|mxfp4|fp4|bf16|int[48]|w\da\d+|[48]bit|bnb|gguf|quantized(\.\w+)?|dynamic|block|g\d+|marlin"
+    r"|instruct|chat|it|hf|base|thinking|\d{4})$", re.IGNORECASE,
+)  # fmt: skip
+"""Last words of model names that say nothing about a shape."""
+
 MODERN_YEAR: Mapping[str, int] = {"vllm": 2025, "trtllm": 2025, "transformers": 2024}
 """The year from which an engine without a version is the one of today (see ``fitted.serving_time.GRAPHS_SINCE``)."""
 
@@ -71,7 +78,8 @@ def readable(case: Case) -> tuple[Case, tuple[str, ...]]:
         UserError: no such card.
     """
     row = {name: "" if (text or "").strip().lower() in NOTHING else text.strip() for name, text in case.row.items()}
-    notes = [*_counts(row), *_task(row), *_engine(row), *_weights(row), *_card(row), *_layout(row)]
+    notes = [*_counts(row), *_share(row), *_task(row), *_engine(row), *_weights(row), *_card(row), *_layout(row)]
+    notes += _model(row, case)
     return replace(case, row=row), tuple(notes)
 
 
@@ -84,6 +92,16 @@ def _counts(row: dict[str, str]) -> list[str]:
             notes.append(f'{name} "{text}" is no number: left open')
         row[name] = "" if value is None else str(value)
     return notes
+
+
+def _share(row: dict[str, str]) -> list[str]:
+    """Read the share of the card that an engine may use: 0.9, 90 or 90%."""
+    text = row.get("gpu_memory_utilization", "")
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*%?", text)
+    share = float(match[1]) if match else 0.0
+    share = share / 100 if share > 1 else share
+    row["gpu_memory_utilization"] = f"{share:g}" if 0 < share <= 1 else ""
+    return [f'gpu_memory_utilization "{text}" is no share: left open'] if text and not 0 < share <= 1 else []
 
 
 def _task(row: dict[str, str]) -> list[str]:
@@ -164,6 +182,23 @@ def _card(row: dict[str, str]) -> list[str]:
         row["gpu"] = find_gpu(bare).key
         return [f'GPU "{word}" taken as {row["gpu"]}']
     return []
+
+
+def _model(row: dict[str, str], case: Case) -> list[str]:
+    """Bring a model to one whose shape is known: what quantizers and fine-tuners add to a name changes no shape."""
+    name = row.get("model", "")
+    bare = name
+    while True:
+        for candidate in (bare, bare.replace("--", "/").rpartition("/")[2]):
+            with contextlib.suppress(UserError):
+                architecture_named(candidate, case.folder)
+                row["model"] = candidate
+                return [] if candidate == name else [f'model "{name}" has the shape of {candidate}']
+        shorter = ADDED.sub("", bare)
+        if shorter == bare:
+            # the name as it was written is the one to complain about
+            return []
+        bare = shorter
 
 
 def _layout(row: dict[str, str]) -> list[str]:
