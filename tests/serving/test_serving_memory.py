@@ -132,6 +132,32 @@ def test_weights_per_rank_never_rise_with_tensor_parallelism(name: str):
     assert sizes[3] >= sizes[0] / 8
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    name=st.sampled_from(["llama-3.1-70b", "qwen3-30b-a3b", "deepseek-v3", "gpt-oss-120b", "google/gemma-3-27b-it"]),
+    length=st.integers(128, 32768),
+    dtype=st.sampled_from(["bf16", "fp8"]),
+)
+def test_memory_per_gpu_never_rises_with_tensor_parallelism(name: str, length: int, dtype: str):
+    made = architecture(name)
+    rules = CacheRules(engine=engine("vllm"), batched_tokens=8192)
+    before = math.inf
+    for tp in (1, 2, 4, 8):
+        weights = stage_weights(made, "", ServingLayout(tp=tp))[0].total
+        taken = weights + sequence_bytes(layer_caches(made.layers, dtype=dtype, tp=tp), length, rules)
+        assert taken <= before
+        before = taken
+
+
+def test_block_wise_formats_divide_into_whole_blocks():
+    made = architecture("qwen3-235b-a22b")
+    found = layout_problems(made, ServingLayout(tp=8), "fp8-block")
+    assert any("192 of the expert width 1,536" in text for text in found)
+    assert not layout_problems(made, ServingLayout(tp=8), "bf16")
+    assert not layout_problems(made, ServingLayout(tp=4), "fp8-block")
+    assert not layout_problems(made, ServingLayout(tp=8, ep=8, moe_tp=1), "fp8-block")
+
+
 def test_latent_cache_is_held_by_every_rank():
     made = architecture("deepseek-v3")
     assert layer_caches(made.layers, dtype="bf16", tp=8) == layer_caches(made.layers, dtype="bf16", tp=1)

@@ -9,7 +9,7 @@ from typing import Any
 from sizeup.estimate import Band, Estimate
 from sizeup.physics.queueing import Percentiles
 from sizeup.plan.serving import ServingPlan
-from sizeup.serving.results import Row, Rung, ServingAnswer, Speed
+from sizeup.serving.results import Pools, Row, Rung, ServingAnswer, Speed
 
 MILLI = 1e3
 """Milliseconds in a second."""
@@ -49,6 +49,25 @@ def rung_dict(rung: Rung) -> dict[str, Any]:
     return {
         "change": rung.change, "gpu": rung.gpu, "gpus": rung.gpus, "taken_bytes_per_gpu": round(rung.taken_bytes),
         "usd_per_hour": rung.usd_per_hour, "speed": row_dict(rung.row), "plan": plan_dict(rung.plan),
+    }  # fmt: skip
+
+
+def pools_dict(found: Pools) -> dict[str, Any]:
+    """Return prefill and decode on cards of their own."""
+
+    def pool(plan: ServingPlan, replicas: int, gpus: int, busy: float) -> dict[str, Any]:
+        layout = plan.layout
+        return {"replicas": replicas, "gpus": gpus, "tp": layout.tp, "pp": layout.pp, "dp": layout.dp, "ep": layout.ep,
+                "busy": busy}  # fmt: skip
+
+    return {
+        "prefill": pool(found.prefill, found.prefill_replicas, found.prefill_gpus, found.prefill_busy),
+        "decode": pool(found.decode, found.decode_replicas, found.decode_gpus, found.decode_busy),
+        "ttft_ms": found.ttft_seconds * MILLI, "tpot_ms": found.tpot_seconds * MILLI,
+        "requests_per_second": found.requests_per_second, "output_tokens_per_second": found.output_tokens_per_second,
+        "saturation_requests_per_second": found.saturation_rate, "cache_transfer_ms": found.transfer_seconds * MILLI,
+        "cache_transfer_bytes": found.transfer_bytes, "meets_targets": found.meets, "binds": found.binds,
+        "usd_per_million_output_tokens": found.usd_per_million, "searched_points": found.searched,
     }  # fmt: skip
 
 
@@ -121,6 +140,7 @@ def answer_dict(answer: ServingAnswer) -> dict[str, Any]:
         "pareto": [row_dict(row) for row in answer.pareto],
         "ladder": [rung_dict(rung) for rung in answer.ladder],
         "offers": [rung_dict(rung) for rung in answer.offers],
+        "disaggregated": pools_dict(answer.pools) if answer.pools else None,
         "passed_over": list(answer.passed_over),
         "searched_points": answer.searched,
         "assumptions": list(answer.assumptions),

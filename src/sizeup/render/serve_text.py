@@ -11,7 +11,7 @@ from sizeup.estimate import Band, Estimate
 from sizeup.physics.queueing import Percentiles
 from sizeup.plan.serving import ServingPlan
 from sizeup.render.layout import WIDTH, bad, bar, dim, good, number, offers, remark, strong, table, wrap
-from sizeup.serving.results import Row, Rung, ServingAnswer, Speed
+from sizeup.serving.results import Pools, Row, Rung, ServingAnswer, Speed
 from sizeup.units import format_count, format_dollars, format_gib, format_seconds, significant
 
 MOST_FRONT = 7
@@ -29,6 +29,8 @@ def answer_lines(answer: ServingAnswer, values: Mapping[str, Any]) -> list[str]:
         lines += ["", *_ladder(answer)]
     if answer.fits and answer.flags:
         lines += ["", *_flags(answer)]
+    if answer.pools:
+        lines += ["", *_pools(answer, answer.pools)]
     if answer.alternatives:
         lines += ["", *_alternatives(answer)]
     if answer.pareto:
@@ -185,6 +187,27 @@ def _alternative(row: Row) -> list[str]:
         layout_words(row.plan), format_seconds(row.ttft_seconds), format_seconds(row.tpot_seconds),
         format_count(row.output_tokens_per_second), row.why,
     ]  # fmt: skip
+
+
+def _pools(answer: ServingAnswer, found: Pools) -> list[str]:
+    rows = [
+        [
+            name, f"{replicas} x {layout_words(plan)}", f"{gpus}", f"{busy:.0%}",
+        ]
+        for name, plan, replicas, gpus, busy in (
+            ("prefill", found.prefill, found.prefill_replicas, found.prefill_gpus, found.prefill_busy),
+            ("decode", found.decode, found.decode_replicas, found.decode_gpus, found.decode_busy),
+        )
+    ]  # fmt: skip
+    head = ("prefill and decode apart", "replicas", "GPUs", "busy")
+    text = f"TTFT {format_seconds(found.ttft_seconds)}, TPOT {format_seconds(found.tpot_seconds)}, "
+    text += f"{significant(found.output_tokens_per_second)} tok/s"
+    if answer.speed:
+        more = found.output_tokens_per_second / answer.speed.output_rate.value - 1
+        text += f" ({more:+.0%} against together)"
+    text += f"; saturates at {significant(found.saturation_rate)} requests/s; the cache of a prompt, "
+    text += f"{format_gib(found.transfer_bytes)}, takes {format_seconds(found.transfer_seconds)} across"
+    return [*table(rows, head=head, align="<<>>"), *wrap(text)]
 
 
 def _front(answer: ServingAnswer) -> list[str]:

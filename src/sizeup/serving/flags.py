@@ -38,6 +38,8 @@ FLAGS: Mapping[str, Flag] = {
     "draft": Flag("text", "Speculative decoding: mtp, ngram, or a smaller model.", "M"),
     "draft_tokens": Flag("count", "Tokens drafted for every step."),
     "acceptance": Flag("share", "Chance that a drafted token is kept.", "X"),
+    "disaggregate": Flag("flag", "Also prefill and decode on cards of their own."),
+    "prefill_gpus": Flag("count", "Cards of the prefill pool (the best ratio)."),
     "offload_layers": Flag("count", "llama.cpp: layers in host memory (as many as needed)."),
     "offload_experts": Flag("count", "llama.cpp: layers whose experts are in host memory (as many as needed)."),
     "host_bandwidth": Flag("number", "Of host memory (89.6).", "GB/S"),

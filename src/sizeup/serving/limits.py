@@ -66,9 +66,25 @@ def shape_of(architecture: Architecture) -> Shape:
     )
 
 
+SCALE_BLOCK = 128
+"""Numbers along a width that share a scale of block-wise fp8; a rank holds whole blocks ([vllm_code])."""
+
+
+def _block_problems(shape: Shape, layout: ServingLayout, weight_format: str) -> list[str]:
+    if not weight_format.startswith("fp8-block"):
+        return []
+    dense, experts = (shape.intermediate, layout.tp), (shape.expert_width, layout.expert_tensor_ranks)
+    return [
+        f"tp {ranks}: {width // ranks:,} of the {name} width {width:,} are no whole blocks of {SCALE_BLOCK} "
+        f"of {weight_format}"
+        for name, (width, ranks) in (("feed-forward", dense), ("expert", experts))
+        if ranks > 1 and width and width % ranks == 0 and width // ranks % SCALE_BLOCK
+    ]
+
+
 @per_object
-def layout_problems(architecture: Architecture, layout: ServingLayout) -> tuple[str, ...]:
-    """Return why a model cannot be divided this way: heads, key-value heads, experts, layers, widths.
+def layout_problems(architecture: Architecture, layout: ServingLayout, weight_format: str = "") -> tuple[str, ...]:
+    """Return why a model cannot be divided this way: heads, key-value heads, experts, layers, widths, blocks of scales.
 
     A vocabulary that does not divide is padded by the engines, so it is no reason.
     """
@@ -90,6 +106,7 @@ def layout_problems(architecture: Architecture, layout: ServingLayout) -> tuple[
     inside = layout.expert_tensor_ranks
     if shape.experts and shape.expert_width % inside:
         found.append(f"tp {inside}: the expert width {shape.expert_width:,} does not divide by {inside}")
+    found += _block_problems(shape, layout, weight_format)
     if layout.pp > len(architecture.layers):
         found.append(f"pp {layout.pp}: there are only {len(architecture.layers)} layers")
     return tuple(dict.fromkeys(found))

@@ -354,19 +354,20 @@ def _answer(
     pool = worst.pool + (worst.memory - worst.used if fixed else 0)
     need = sequence_bytes(worst.kinds, length, rules)
     short = min(answer.memory - answer.used for answer in answers) if fixed else worst.pool - need
-    problems = [*layout_problems(architecture, plan.layout), *_reasons(worst, length, need, short, fixed, length)]
+    problems = layout_problems(architecture, plan.layout, plan.weight_format)
     device = _device(worst)
     return ServingMemory(
         device=device, limits=limits, stage=worst.stage, kinds=worst.kinds, pool_bytes=pool,
         cache_tokens=tokens * (1 if fixed else replicas), replicas=replicas, most_tokens=most,
         device_weights=sum(a.parts["weights"] for a in answers),
         device_total=sum(a.used - a.counts_context for a in answers),
-        host_bytes=sum(a.host for a in answers), shortfall=short, reasons=tuple(problems),
+        host_bytes=sum(a.host for a in answers), shortfall=short,
+        reasons=(*problems, *_reasons(worst, length, need, short, fixed)),
         assumptions=(*architecture.assumptions, *limits.assumptions),
     )  # fmt: skip
 
 
-def _reasons(worst: _StageMemory, length: int, need: float, short: float, fixed: bool, longest: int) -> list[str]:
+def _reasons(worst: _StageMemory, length: int, need: float, short: float, fixed: bool) -> list[str]:
     gib = 2**30
     if fixed:
         if short >= 0:
@@ -378,7 +379,7 @@ def _reasons(worst: _StageMemory, length: int, need: float, short: float, fixed:
                 f"{-worst.pool / gib:.1f} GiB"]  # fmt: skip
     if worst.pool < need:
         return [f"a sequence of {length:,} tokens needs {need / gib:.2f} GiB of cache and there are "
-                f"{worst.pool / gib:.2f}: the longest is {longest:,}"]  # fmt: skip
+                f"{worst.pool / gib:.2f}"]  # fmt: skip
     return []
 
 

@@ -93,6 +93,52 @@ class Rung:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pools:
+    """Pools of prefill and decode replicas, the best split of some cards, and what the load meets there.
+
+    ``transfer_seconds`` is the time that the cache of one prompt takes to the decode pool, ``prefill_busy`` and
+    ``decode_busy`` are shares of what each pool lets through at most.
+    """
+
+    prefill: ServingPlan
+    decode: ServingPlan
+    prefill_replicas: int
+    decode_replicas: int
+    ttft_seconds: float
+    tpot_seconds: float
+    requests_per_second: float
+    output_tokens_per_second: float
+    transfer_seconds: float
+    transfer_bytes: float
+    prefill_busy: float
+    decode_busy: float
+    saturation_rate: float
+    meets: bool
+    usd_per_million: float | None
+    searched: int
+
+    @property
+    def gpus(self) -> int:
+        """Cards of both pools."""
+        return self.prefill_gpus + self.decode_gpus
+
+    @property
+    def prefill_gpus(self) -> int:
+        """Cards of the prefill pool."""
+        return self.prefill.layout.gpus * self.prefill_replicas
+
+    @property
+    def decode_gpus(self) -> int:
+        """Cards of the decode pool."""
+        return self.decode.layout.gpus * self.decode_replicas
+
+    @property
+    def binds(self) -> str:
+        """The pool that lets less through."""
+        return "prefill" if self.prefill_busy >= self.decode_busy else "decode"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServingAnswer:
     """Everything that ``sizeup serve`` says.
 
@@ -120,6 +166,7 @@ class ServingAnswer:
     problems: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
     offers: tuple[Rung, ...] = ()
+    pools: Pools | None = None
     alternatives: tuple[Row, ...] = ()
     pareto: tuple[Row, ...] = ()
     ladder: tuple[Rung, ...] = ()

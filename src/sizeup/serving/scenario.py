@@ -14,9 +14,10 @@ from sizeup.machine import Cluster, parse_machine
 from sizeup.plan.engines import engine
 from sizeup.plan.serving import Arrival, Drafting, DraftMethod, Load, ServingLayout, ServingPlan
 from sizeup.scenario import checked
+from sizeup.serving.disaggregate import disaggregated
 from sizeup.serving.flags import KINDS, LAYOUT
 from sizeup.serving.ladder import ladder, offers
-from sizeup.serving.results import ServingAnswer, Targets
+from sizeup.serving.results import Pools, ServingAnswer, Targets
 from sizeup.serving.search import Question, fewest, find
 from sizeup.serving.simulate import poisson
 from sizeup.sizing import Model
@@ -82,7 +83,26 @@ def answer_of(scenario: Mapping[str, Any]) -> ServingAnswer:
         usd_per_gpu_hour=values.get("usd_per_gpu_hour"),
     )  # fmt: skip
     answer = _found(asked, plan, values)
-    return replace(answer, ladder=ladder(asked, answer))
+    return replace(answer, ladder=ladder(asked, answer), pools=_pools(asked, answer, values))
+
+
+def _pools(asked: Question, answer: ServingAnswer, values: Mapping[str, Any]) -> Pools | None:
+    """Return prefill and decode apart on the same cards, where that is asked for.
+
+    Raises:
+        UserError: the cards hold no two replicas, or an engine that does not divide tensors.
+    """
+    if not values.get("disaggregate") and not values.get("prefill_gpus"):
+        return None
+    cluster = answer.cluster
+    if answer.memory.limits.engine.divides != "tensor" or answer.memory.limits.engine.budget == "grows":
+        raise UserError(f"{answer.memory.limits.engine.title} does not prefill and decode apart", hint="--engine vllm")
+    found = disaggregated(asked, answer.plan, cluster, prefill_gpus=values.get("prefill_gpus"))
+    if found is None:
+        raise UserError(
+            f"{cluster.gpus} x {cluster.gpu.name} hold no prefill and decode pool of this model", hint="more --gpus"
+        )
+    return found
 
 
 def _found(asked: Question, plan: ServingPlan, values: Mapping[str, Any]) -> ServingAnswer:

@@ -61,7 +61,7 @@ def options(asked: Question, base: ServingPlan, cluster: Cluster) -> list[Option
     if not asked.fixed:
         divides = engine(base.engine, base.engine_version).divides
         every = layouts(asked.architecture, cluster.gpus, cluster.node.gpus, divides=divides)
-        found = possible(asked.architecture, every) or every
+        found = possible(asked.architecture, every, base.weight_format) or every
     return [option(asked.architecture, replace(base, layout=one), cluster, asked.load) for one in found]
 
 

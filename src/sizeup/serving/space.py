@@ -71,9 +71,9 @@ def layouts(
     return found
 
 
-def possible(architecture: Architecture, found: Iterable[ServingLayout]) -> list[ServingLayout]:
-    """Return the layouts that the model's shape allows."""
-    return [layout for layout in found if not layout_problems(architecture, layout)]
+def possible(architecture: Architecture, found: Iterable[ServingLayout], weight_format: str) -> list[ServingLayout]:
+    """Return the layouts that the model's shape and the blocks of a weight format allow."""
+    return [layout for layout in found if not layout_problems(architecture, layout, weight_format)]
 
 
 def weight_choices(plan: ServingPlan, gpu: Gpu) -> list[str]:
