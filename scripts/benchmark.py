@@ -2,7 +2,8 @@
 
     python scripts/benchmark.py
 
-Peers, as they publish or as others measured them: hf-mem 0.4-1.2 s, llmfit 0.05-1.9 s, accelerate estimate-memory 10 s.
+Peers, as they publish or as others measured them: hf-mem 0.4-1.2 s, llmfit 0.05-1.9 s, accelerate estimate-memory 10 s;
+aiconfigurator 9 s cold, 77-139 points/s of its search.
 """
 
 from __future__ import annotations
@@ -66,6 +67,39 @@ def plans_per_second() -> float:
     return statistics.median(rates)
 
 
+def serving_points_per_second() -> float:
+    """Return how many plans and loads of DeepSeek-V3 on 64 H200 one core searches in a second of its own time."""
+    from sizeup.machine import parse_machine
+    from sizeup.plan.serving import Load, ServingPlan
+    from sizeup.serving.results import Targets
+    from sizeup.serving.search import Question, find
+    from sizeup.sizing import model
+
+    architecture, cluster = model("deepseek-v3").architecture, parse_machine("64xh200")
+    assert architecture is not None
+    load = Load(input_tokens=2048, output_tokens=256, concurrency=1024)
+    asked = Question(name="deepseek-v3", architecture=architecture, load=load, targets=Targets())
+    find(asked, ServingPlan(), cluster)
+    rates = []
+    for _ in range(RUNS):
+        start = time.process_time()
+        found = find(asked, ServingPlan(), cluster)
+        rates.append(found.searched / (time.process_time() - start))
+    return statistics.median(rates)
+
+
+def replayed_requests_per_second() -> float:
+    """Return how many random requests to Llama-3.1-8B on one H100 are replayed in a second of one core."""
+    from sizeup.serving.scenario import RANDOM_REQUESTS, serve
+
+    times = []
+    for seed in range(1, RUNS + 1):
+        start = time.process_time()
+        serve("llama-3.1-8b", gpu="h100", gpus=1, rate=8, seed=seed)
+        times.append(time.process_time() - start)
+    return RANDOM_REQUESTS / statistics.median(times)
+
+
 def main() -> None:
     """Print the table."""
     rows: list[tuple[str, Callable[[], object], int]] = [
@@ -77,11 +111,16 @@ def main() -> None:
         ("sizeup deepseek-v3 --json", command("deepseek-v3", "--json"), RUNS),
         ("sizeup envelope", command("envelope"), RUNS),
         ("sizeup train llama-3-70b, 64 H100", command("train", "llama-3-70b", "--gpu", "64xh100"), RUNS),
+        ("sizeup serve llama-3.1-8b, 1 H100", command("serve", "llama-3.1-8b", "--gpu", "1xh100", "--gpus", "1"), RUNS),
+        ("sizeup serve deepseek-v3, 8 H200", command("serve", "deepseek-v3", "--gpu", "8xh200"), RUNS),
+        ("sizeup fit, RTX 4090", command("fit", "--gpu", "rtx-4090"), RUNS),
         ("all catalog models in one process", catalog, 1),
     ]
     for name, action, runs in rows:
         print(f"{name:40} {median_seconds(action, runs=runs) * 1000:9.0f} ms")
     print(f"{'training plans searched, one core':40} {plans_per_second():9,.0f} /s")
+    print(f"{'serving points searched, one core':40} {serving_points_per_second():9,.0f} /s")
+    print(f"{'requests replayed, one core':40} {replayed_requests_per_second():9,.0f} /s")
 
 
 if __name__ == "__main__":

@@ -27,9 +27,37 @@ def test_conversions_are_listed_once():
     assert len(names) == len(set(names))
 
 
+def test_each_maker_has_one_model_of_a_family_and_size() -> None:
+    found = models_for(find_gpu("rtx-4090")).found
+    names = [fit.record.name for fit in found]
+    assert "Qwen/Qwen3-32B" in names
+    for older in ("Qwen/Qwen2.5-32B", "Qwen/Qwen1.5-32B", "Qwen/Qwen3-VL-32B-Instruct"):
+        assert older not in names
+    latest = next(fit for fit in found if fit.record.name == "Qwen/Qwen3-32B")
+    assert "Qwen/Qwen2.5-32B" in latest.others
+    listed = [name for fit in found for name in (fit.record.name, *fit.others)]
+    assert len(listed) == len(set(listed))
+
+
+def test_speed_lies_in_its_band_and_below_its_bound() -> None:
+    for fit in models_for(find_gpu("h100")).found:
+        assert fit.tokens_per_second <= fit.bound
+        assert fit.band is not None
+        assert fit.band.low <= fit.tokens_per_second <= fit.band.high <= fit.bound * 1.0001
+
+
+def test_cards_of_other_makers_have_lists() -> None:
+    for card, used in (("mi300x", "vllm"), ("m3-max", "llamacpp"), ("rx-7900-xtx", "llamacpp")):
+        fits = models_for(find_gpu(card))
+        assert fits.engine == used
+        assert fits.found
+
+
 def test_larger_cards_take_better_formats():
-    small, large = ({f.record.name: f.format for f in models_for(find_gpu(g)).found} for g in ("rtx-3070", "rtx-4090"))
-    assert set(small) - set(large) == set()
+    found = {card: models_for(find_gpu(card)).found for card in ("rtx-3070", "rtx-4090")}
+    small, large = ({fit.record.name: fit.format for fit in fits} for fits in found.values())
+    others = {name for fit in found["rtx-4090"] for name in fit.others}
+    assert set(small) - set(large) <= others
     assert large["Qwen/Qwen3-8B"] == "q8_0" != small["Qwen/Qwen3-8B"]
 
 

@@ -16,8 +16,8 @@ def fit_lines(fits: Fits, *, top: int) -> list[str]:
     title = engine_named(fits.engine).title
     answer = good(f"{len(fits.found)} models run") if fits.found else bad("no model runs")
     lines = [f"{answer}  on {strong(where)}, {format_gib(fits.gpu.memory_bytes * fits.gpus)}, with {title}", ""]
-    head = ["model", "parameters", "best format", "per card", "context", "tok/s <="]
-    lines += table([_row(fit) for fit in fits.found[:top]], head=head, align="<><>>>")
+    head = ["model", "parameters", "best format", "per card", "context", "tok/s", "90 %"]
+    lines += table([_row(fit) for fit in fits.found[:top]], head=head, align="<><>>>>")
     if len(fits.found) > top:
         lines.append(dim(f"  and {len(fits.found) - top} more: --top {len(fits.found)}"))
     lines += ["", *_remarks(fits)]
@@ -36,10 +36,11 @@ def _row(fit: Fit) -> list[str]:
         number(format_gib(_taken(fit))),
         f"{fit.context:,}",
         significant(fit.tokens_per_second),
+        f"{significant(fit.band.low)}-{significant(fit.band.high)}" if fit.band else "-",
     ]
 
 
-def shown_name(fit: Fit, *, width: int = 27) -> str:
+def shown_name(fit: Fit, *, width: int = 22) -> str:
     """Return the model's name, without its maker, words that change no size, and what does not fit in the column."""
     name = base_name(fit.record.short_name) if fit.engine == "llamacpp" else fit.record.short_name
     for word in ("Meta-", "-Instruct", "-hf"):
@@ -56,14 +57,15 @@ def _remarks(fits: Fits) -> list[str]:
     notes = [
         f"the best format is the nearest to the original that leaves room for {fits.context:,} tokens; per card are "
         "weights and that cache on the fullest one; (active parameters)",
-        "speed is what memory bandwidth allows one user: engines reach 60-90 % of it",
+        "speed is of one user with half of the context cached, with its 90 % band",
         "ranked by the loss that Hoffmann et al.'s law gives parameters and training tokens [chinchilla]",
         *fits.assumptions,
     ]
     if any(fit.record.trust != "verified" for fit in fits.found):
         notes.append("models marked ! have published sizes under another program's names")
     notes.append(
-        f"{len(fits.too_large)} of {fits.tried} models do not fit in any format; conversions of a model are not listed"
+        f"{len(fits.too_large)} of {fits.tried} models do not fit in any format; conversions, fine-tunings and "
+        "earlier versions of a size are not listed"
     )
     return [line for text in notes for line in remark(text)]
 
@@ -85,7 +87,8 @@ def fit_dict(fits: Fits) -> dict[str, Any]:
         "too_large": list(fits.too_large),
         "assumptions": list(fits.assumptions),
         "definitions": {
-            "tokens_per_second": "upper bound of one user's decode speed: active weights and cache read once a token",
+            "tokens_per_second": "one user's decode speed with half of the context cached, with its 90 % band",
+            "tokens_per_second_bound": "its upper bound: active weights and cache read once a token",
             "largest_context": "longest single sequence that fits",
             "max_concurrency": "sequences of the context that fit at once",
             "rank": "loss of the scaling law of Hoffmann et al., lower is better",
@@ -96,7 +99,7 @@ def fit_dict(fits: Fits) -> dict[str, Any]:
 def _model_dict(fit: Fit) -> dict[str, Any]:
     return {
         "name": fit.record.name,
-        "same_shape": list(fit.same_shape),
+        "others": list(fit.others),
         "verified": fit.record.trust == "verified",
         "parameters": fit.parameters,
         "active_parameters": fit.active_parameters,
@@ -107,6 +110,10 @@ def _model_dict(fit: Fit) -> dict[str, Any]:
         "largest_context": fit.context,
         "max_concurrency": fit.sequences,
         "tokens_per_second": round(fit.tokens_per_second, 3),
+        "tokens_per_second_band": {"low": fit.band.low, "high": fit.band.high, "cases": fit.band.cases}
+        if fit.band
+        else None,
+        "tokens_per_second_bound": round(fit.bound, 3),
         "loss": round(fit.loss, 4),
         "training_tokens_assumed": fit.tokens_assumed,
     }

@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any
 from sizeup.catalog.lookup import ModelRecord, list_models
 from sizeup.engine_cache import sequence_bytes
 from sizeup.errors import UserError
+from sizeup.estimate import Band
+from sizeup.evidence.bands import band
 from sizeup.holding import runs
 from sizeup.llm.architecture import Architecture, StateCache, TokenCache
 from sizeup.llm.stored import stored_format_name
 from sizeup.physics.capability import loss_of
+from sizeup.physics.serving_time import StepShape
 from sizeup.plan.serving import ServingLayout, ServingPlan
+from sizeup.serving.answer import check_hardware
 from sizeup.serving.memory import ServingMemory, serving_memory
+from sizeup.serving.speed import deployment
 from sizeup.serving.weights import active_bytes
 
 if TYPE_CHECKING:
@@ -46,7 +51,8 @@ _OPEN = ("verified", "rekeyed")
 class Fit:
     """One model on the hardware, in the best format that leaves room for the context.
 
-    ``tokens_per_second`` is what memory bandwidth allows one user, an upper bound.
+    ``tokens_per_second`` is what one user sees, ``bound`` what memory bandwidth allows at most. ``others`` are models
+    of the same maker and size: other versions, of the same shape or older.
     """
 
     record: ModelRecord
@@ -58,11 +64,13 @@ class Fit:
     context: int
     sequences: int
     tokens_per_second: float
+    band: Band | None
+    bound: float
     loss: float
     tokens_assumed: bool
     layout: ServingLayout
     cache_bytes: float
-    same_shape: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +124,7 @@ def generates(architecture: Architecture) -> bool:
 
 def engine_for(gpu: Gpu) -> str:
     """Return the engine that people run on such a card."""
-    server = gpu.vendor == "nvidia" and gpu.label_gb >= SERVER_CARD_GB and not gpu.unified_memory
+    server = gpu.vendor in ("nvidia", "amd") and gpu.label_gb >= SERVER_CARD_GB and not gpu.unified_memory
     return "vllm" if server else "llamacpp"
 
 
@@ -130,7 +138,9 @@ def _ladder(architecture: Architecture, engine: str, gpu: Gpu) -> Iterator[str]:
     for name in SERVER_LADDER:
         if name and quantized:
             continue
-        if runs(gpu, name or stored_format_name(architecture)):
+        wanted = name or stored_format_name(architecture)
+        plan = ServingPlan(engine=engine, weight_format=wanted, kv_dtype="bf16")
+        if runs(gpu, wanted) if gpu.vendor == "nvidia" else not check_hardware(gpu, plan):
             yield name
 
 
@@ -156,6 +166,20 @@ def decode_seconds(
     return (weights + cache) / gpu.memory_bandwidth_bytes_per_second
 
 
+def expected_tokens_per_second(
+    architecture: Architecture, plan: ServingPlan, gpu: Gpu, *, context: int
+) -> float | None:
+    """Return what one user sees while ``context`` tokens are cached; None where the links of the card are not known."""
+    resolved = replace(
+        plan, weight_format=plan.weight_format or stored_format_name(architecture), kv_dtype=plan.kv_dtype or "bf16"
+    )
+    try:
+        made = deployment(architecture, resolved, gpu, room=1, gpus_per_node=gpu.gpus_per_node)
+    except UserError:
+        return None
+    return 1 / float(made.seconds(StepShape(decodes=1, context=context)))
+
+
 def _try(record: ModelRecord, architecture: Architecture, gpu: Gpu, gpus: int, engine: str, context: int) -> Fit | None:
     limit = min(context, architecture.max_positions or context)
     for name in _ladder(architecture, engine, gpu):
@@ -179,11 +203,15 @@ def _fit(
     tokens = training_tokens(record)
     # a mixture is taken for a dense model of the geometric mean of all and of active parameters
     effective = (total * active) ** (1 / 2)
+    bound = 1 / decode_seconds(architecture, memory, plan, gpu, context=context // 2)
+    speed = min(expected_tokens_per_second(architecture, plan, gpu, context=context // 2) or bound, bound)
+    found = band(1 / speed, table="serving", quantity="tpot_ms")
     return Fit(
         record=record, format=plan.weight_format or stored_format_name(architecture), engine=plan.engine,
         memory=memory, parameters=total, active_parameters=active, context=memory.largest_context,
         sequences=memory.max_concurrency(context),
-        tokens_per_second=1 / decode_seconds(architecture, memory, plan, gpu, context=context // 2),
+        tokens_per_second=speed, bound=bound,
+        band=replace(found, low=1 / found.high, high=min(1 / found.low, bound)) if found else None,
         loss=loss_of(parameters=effective, tokens=tokens or usual_tokens(recent=_is_recent(record.config()))),
         tokens_assumed=tokens is None, layout=plan.layout,
         cache_bytes=sequence_bytes(memory.kinds, context, memory.rules),
@@ -197,13 +225,13 @@ def _known_tokens() -> dict[str, int]:
 
 @functools.cache
 def usual_tokens(*, recent: bool) -> float:
-    """Return the median of the training tokens that the catalog knows, for models that do not say theirs.
+    """Return a cautious guess for models that do not say their training tokens: a quarter of those that do had fewer.
 
     Models with room for long texts are recent and saw far more: they have a median of their own.
     """
     known = [(record, record.tokens_trained) for record in list_models() if record.tokens_trained]
     alike = [tokens for record, tokens in known if _is_recent(record.config()) == recent]
-    return float(statistics.median(alike))
+    return float(statistics.quantiles(alike, n=4)[0])
 
 
 def _is_recent(config: Mapping[str, Any]) -> bool:
@@ -251,7 +279,8 @@ def models_for(gpu: Gpu, *, gpus: int = 1, context: int = CONTEXT, engine: str =
             large.append(record.name)
         else:
             found.append(one)
-    ranked = tuple(sorted(_one_per_shape(found), key=lambda fit: (fit.loss, fit.record.name)))
+    kept = _latest_of_size(_one_per_shape(found))
+    ranked = tuple(sorted(kept, key=lambda fit: (fit.loss, fit.record.name)))
     return Fits(
         gpu=gpu, gpus=gpus, engine=used, context=context, found=ranked, tried=tried + len(records) - len(fitting),
         too_large=tuple(large), assumptions=_assumptions(ranked),
@@ -276,7 +305,45 @@ def _first_of(alike: list[Fit]) -> Fit:
         return fit.record.trust != "verified", base_name(name) != name, fit.loss, version, len(name)
 
     first, *others = sorted(alike, key=preference)
-    return replace(first, same_shape=tuple(fit.record.name for fit in others))
+    return replace(first, others=tuple(fit.record.name for fit in others))
+
+
+SIMILAR = 1.15
+"""Sizes that differ by less than this factor are alike."""
+
+
+def generation(name: str) -> tuple[str, float]:
+    """Return the family that a name begins with and its generation; 0 where only a size is named.
+
+    >>> generation("Qwen2.5-32B"), generation("gemma-3-27b-pt"), generation("Qwen-72B")
+    (('qwen', 2.5), ('gemma', 3.0), ('qwen', 0.0))
+    """
+    match = re.match(r"([A-Za-z]+)[-_]?(?:(\d+(?:[._]\d+)?)(?![\d.]*[BbMm]))?", name)
+    return (match[1].lower(), float((match[2] or "0").replace("_", "."))) if match else (name.lower(), 0.0)
+
+
+def _latest_of_size(found: list[Fit]) -> list[Fit]:
+    """Return the latest model of every maker, family and size; it names the earlier ones and its sisters."""
+
+    def order(fit: Fit) -> tuple[float, bool, int, float, str]:
+        name = fit.record.short_name
+        return -generation(name)[1], fit.record.trust != "verified", len(name), fit.loss, name
+
+    kept: list[Fit] = []
+    for fit in sorted(found, key=order):
+        place = next((index for index, one in enumerate(kept) if _alike(one, fit)), None)
+        if place is None:
+            kept.append(fit)
+        else:
+            kept[place] = replace(kept[place], others=(*kept[place].others, fit.record.name, *fit.others))
+    return kept
+
+
+def _alike(one: Fit, other: Fit) -> bool:
+    same = one.record.organisation == other.record.organisation
+    same = same and generation(one.record.short_name)[0] == generation(other.record.short_name)[0]
+    sizes = ((one.parameters, other.parameters), (one.active_parameters, other.active_parameters))
+    return same and all(max(pair) < SIMILAR * min(pair) for pair in sizes)
 
 
 def _assumptions(found: tuple[Fit, ...]) -> tuple[str, ...]:
