@@ -57,7 +57,7 @@ def train(
         click.echo("\n".join(lines))
     if pictures.wanted:
         _draw(answer, pictures)
-    return 0 if answer.fits else 1
+    return 0 if answer.fits and not answer.unmet else 1
 
 
 def _draw(answer: TrainingAnswer, pictures: Pictures) -> None:

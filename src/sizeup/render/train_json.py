@@ -7,7 +7,9 @@ from typing import Any
 
 from sizeup.estimate import Band, Estimate
 from sizeup.plan.training import TrainingPlan
-from sizeup.training.answer import Alternative, Change, Totals, TrainingAnswer
+from sizeup.training.answer import Alternative, Change, TrainingAnswer
+from sizeup.training.cheapest import Rented
+from sizeup.training.totals import Totals
 
 DEFINITIONS = {
     "mfu": "FLOP of the model (6 per active parameter and token, causal attention, no recomputation) / (step x GPUs x "
@@ -68,6 +70,8 @@ def answer_dict(answer: TrainingAnswer) -> dict[str, Any]:
         "plan": plan_dict(answer.plan),
         "alternatives": [_alternative(item) for item in answer.alternatives],
         "changes": [_change(item) for item in answer.changes],
+        "improvements": [_change(item) for item in answer.improvements],
+        "fewest_gpus": answer.fewest_gpus,
         "searched": {"plans": answer.searched, "fitting": answer.fitting},
         "assumptions": list(answer.assumptions),
         "definitions": DEFINITIONS,
@@ -79,12 +83,26 @@ def _backwards(answer: TrainingAnswer) -> dict[str, Any]:
     """Return the answers to questions asked backwards, where there were any."""
     data: dict[str, Any] = {}
     if answer.largest:
-        data["largest"] = {"what": answer.largest.what, "value": answer.largest.value}
+        data["largest"] = {"what": answer.largest.what, "value": answer.largest.value, "name": answer.largest.name}
     if answer.offers:
         data["pareto"] = [
             {"gpus": o.gpus, "days": o.days, "usd": o.usd, "plan": plan_dict(o.answer.plan)} for o in answer.offers
         ]
+        data["unmet"] = answer.unmet
+    if answer.cheapest:
+        data["cheapest"] = [_rented(row) for row in answer.cheapest]
+    if answer.optimal:
+        data["compute_optimal"] = [asdict(row) for row in answer.optimal]
     return data
+
+
+def _rented(row: Rented) -> dict[str, Any]:
+    return {
+        "instance": f"{row.instance.cloud} {row.instance.name}", "price_date": row.instance.date, "nodes": row.nodes,
+        "gpu": row.instance.gpu_key, "gpus": row.gpus, "tokens_per_second": row.tokens_per_second,
+        "usd_per_billion_tokens": row.usd_per_billion_tokens, "days": row.days, "usd": row.usd,
+        "plan": plan_dict(row.plan),
+    }  # fmt: skip
 
 
 def _host(answer: TrainingAnswer) -> dict[str, Any] | None:
@@ -118,8 +136,12 @@ def _alternative(item: Alternative) -> dict[str, Any]:
     return {
         "plan": plan_dict(item.plan), "device_bytes": item.device_bytes, "step_seconds": item.step_seconds,
         "tokens_per_second_per_gpu": item.tokens_per_second_per_gpu, "why": item.why,
+        "days": item.days, "usd": item.usd,
     }  # fmt: skip
 
 
 def _change(item: Change) -> dict[str, Any]:
-    return {"change": item.text, "device_bytes": item.device_bytes, "fits": item.fits, "time_factor": item.slower}
+    return {
+        "change": item.text, "device_bytes": item.device_bytes, "saves_bytes": item.saves_bytes, "fits": item.fits,
+        "time_factor": item.slower,
+    }  # fmt: skip

@@ -8,7 +8,9 @@ from typing import Any
 from sizeup.estimate import Band, Estimate
 from sizeup.plan.training import TrainingPlan
 from sizeup.render.layout import bad, bar, dim, good, number, offers, remark, strong, table, wrap
-from sizeup.training.answer import Alternative, Totals, TrainingAnswer
+from sizeup.render.train_asked import asked_lines, change_lines, days_words, improvement_lines
+from sizeup.training.answer import Alternative, TrainingAnswer
+from sizeup.training.totals import Totals
 from sizeup.units import format_count, format_dollars, format_gib, format_seconds, significant
 
 SMALLEST_SHARE = 0.005
@@ -17,18 +19,13 @@ SMALLEST_SHARE = 0.005
 
 def answer_lines(answer: TrainingAnswer, values: Mapping[str, Any]) -> list[str]:
     """Return the lines of the answer."""
-    lines = [*_verdict(answer), "", *_plan(answer), "", *_memory(answer), "", *_time(answer)]
-    if answer.host:
-        lines += ["", *_host(answer, answer.host)]
-    if answer.totals:
-        lines += ["", *_totals(answer.totals)]
-    if answer.alternatives:
-        lines += ["", *_alternatives(answer)]
-    lines += _backwards(answer)
-    if answer.changes:
-        lines += ["", *_changes(answer)]
-    lines += ["", *_remarks(answer), "", *_next(values)]
-    return lines
+    blocks = [
+        _verdict(answer), change_lines(answer), _plan(answer), _memory(answer), _time(answer),
+        _host(answer, answer.host) if answer.host else [], _totals(answer.totals) if answer.totals else [],
+        improvement_lines(answer), _alternatives(answer) if answer.alternatives else [],
+    ]  # fmt: skip
+    lines = [line for block in blocks if block for line in (*block, "")][:-1]
+    return [*lines, *asked_lines(answer, plan_words), "", *_remarks(answer), "", *_next(answer, values)]
 
 
 def _verdict(answer: TrainingAnswer) -> list[str]:
@@ -39,12 +36,11 @@ def _verdict(answer: TrainingAnswer) -> list[str]:
     if answer.totals and answer.fits:
         totals = answer.totals
         price = f"   {number(format_dollars(totals.usd))}" if totals.usd else ""
-        text += f"   {number(_days(totals.days))}{price}"
-    return wrap(text, indent=0, hang=2)
-
-
-def _days(days: float) -> str:
-    return f"{significant(days)} days" if days >= 1 else f"{significant(days * 24)} h"
+        text += f"   {number(days_words(totals.days))}{price}"
+    lines = wrap(text, indent=0, hang=2)
+    if answer.unmet:
+        lines += wrap(f"{bad('NOT')} {answer.unmet}, on no number of cards; this comes closest", indent=0, hang=2)
+    return lines
 
 
 def plan_words(plan: TrainingPlan) -> str:
@@ -98,16 +94,16 @@ def _extras(plan: TrainingPlan) -> Iterator[str]:
 def _band(band: Band | None, show: Any) -> str:
     if band is None:
         return "no band: nothing like it was measured"
-    stands = f"{band.cases} measured cases" if band.cases else "no measured case like this"
+    stands = f"{band.cases} measured cases, {band.regime}" if band.cases else "no measured case like this"
     return f"90 % band {show(band.low)} to {show(band.high)}, {stands}"
 
 
 def _memory(answer: TrainingAnswer) -> list[str]:
     memory, capacity = answer.memory, float(answer.cluster.node.memory_bytes)
     place = f"stage {memory.stage} of {memory.stages}" if memory.stages > 1 else "every rank"
-    whole = f"{number(format_gib(memory.device.value))} of {format_gib(capacity)}"
-    lines = wrap(f"memory, worst rank ({place}, {memory.moment}), as nvidia-smi counts: {whole}", indent=0, hang=2)
-    lines += [dim(f"  {_band(memory.device.band, format_gib)}")]
+    whole = f"memory  {number(format_gib(memory.device.value))} of {format_gib(capacity)} as nvidia-smi counts, "
+    lines = wrap(f"{whole}worst rank ({place}, {memory.moment})", indent=0, hang=8)
+    lines += [dim(line) for line in wrap(_band(memory.device.band, format_gib))]
     leaves = [part for part in memory.device.walk() if not part.parts]
     shown = [part for part in leaves if part.value >= SMALLEST_SHARE * capacity]
     rest = sum(part.value for part in leaves) - sum(part.value for part in shown)
@@ -138,7 +134,7 @@ def _time(answer: TrainingAnswer) -> list[str]:
         head += f"   {useful} without padding ({answer.plan.filled:.0%} of positions); --packing fills them"
     return [
         *wrap(head, indent=0),
-        dim(f"  {_band(step.band, format_seconds)}"),
+        *(dim(line) for line in wrap(_band(step.band, format_seconds))),
         *wrap(shares),
         *wrap(
             f"binds: {answer.binds}; at the full {answer.plan.precision.compute_dtype} peak, a step of "
@@ -154,7 +150,7 @@ def _share(part: Estimate, step: Estimate) -> str:
 
 def _totals(totals: Totals) -> list[str]:
     pieces = [
-        f"{format_count(totals.tokens)} tokens = {totals.steps:,} steps: {number(_days(totals.days))}",
+        f"{format_count(totals.tokens)} tokens = {totals.steps:,} steps: {number(days_words(totals.days))}",
         f"{format_count(totals.gpu_hours)} GPU-hours",
     ]
     if totals.usd is not None and totals.instance:
@@ -165,58 +161,39 @@ def _totals(totals: Totals) -> list[str]:
     if totals.kilowatt_hours:
         pieces.append(f"{significant(totals.kilowatt_hours / 1000)} MWh")
     lines = wrap("total  " + ", ".join(pieces), indent=0, hang=7)
-    return [*lines, dim(f"  {_band(totals.days_band, _days)}; goodput {totals.goodput:.1%}")]
+    spread = f"{_band(totals.days_band, days_words)}; goodput {totals.goodput:.1%}"
+    return [*lines, *(dim(line) for line in wrap(spread))]
 
 
 def _alternatives(answer: TrainingAnswer) -> list[str]:
     lines = [strong("other plans, and why they are not first:")]
-    rows = [_alternative(item) for item in answer.alternatives]
-    for line, item in zip(table(rows, align=">><"), answer.alternatives, strict=True):
-        lines += [line, *(dim(text) for text in wrap(item.why, indent=24))]
+    for item in answer.alternatives:
+        lines += [f"  {plan_words(item.plan)}", *wrap(_alternative(item), indent=4, hang=2)]
     return lines
 
 
-def _alternative(item: Alternative) -> list[str]:
-    text = plan_words(item.plan).replace("micro-batch ", "mb ")
-    seconds = format_seconds(item.step_seconds) if item.step_seconds else dim("-")
-    return [seconds, format_gib(item.device_bytes), text]
-
-
-def _changes(answer: TrainingAnswer) -> list[str]:
-    rows = [
-        [f"+ {c.text}", format_gib(c.device_bytes), good("fits") if c.fits else bad("no"),
-         f"{c.slower:.2f} x the time" if c.slower else ""]
-        for c in answer.changes
-    ]  # fmt: skip
-    return [strong("to make it fit, one on top of the other:"), *table(rows, align="<>")]
-
-
-def _backwards(answer: TrainingAnswer) -> list[str]:
-    lines: list[str] = []
-    if answer.largest:
-        found = answer.largest
-        lines += ["", f"largest {found.what} that fits (9 chances in 10): {number(format(found.value, ','))}"]
-    if answer.offers:
-        rows = [
-            [str(o.gpus), _days(o.days), format_dollars(o.usd) if o.usd else dim("-"), plan_words(o.answer.plan)]
-            for o in answer.offers
-        ]
-        lines += ["", *table(rows, head=["GPUs", "time", "price", "best plan"], align=">>><", indent=0)]
-    return lines
+def _alternative(item: Alternative) -> str:
+    """Return time, price and memory of a plan, and why it is not the first."""
+    found = [format_seconds(item.step_seconds)] if item.step_seconds else []
+    if item.days:
+        found = [days_words(item.days), *([format_dollars(item.usd)] if item.usd else [])]
+    return "   ".join([*found, format_gib(item.device_bytes), dim(item.why)])
 
 
 def _remarks(answer: TrainingAnswer) -> list[str]:
     notes = [f"assumed: {text}" for text in answer.plan.assumptions]
     notes += [text for text in answer.assumptions if text not in answer.plan.assumptions]
     notes += list(answer.totals.assumptions) if answer.totals else []
+    bands = [answer.memory.device.band, answer.step.band]
+    notes += [f"bands are wider: {band.regime}" for band in bands if band and not band.cases]
     if answer.searched:
         notes.append(f"{answer.searched:,} plans searched, {answer.fitting:,} fit")
     notes.append("MFU counts the model's FLOP with causal attention, HFU also recomputed ones; dense peak")
     return [line for text in dict.fromkeys(notes) for line in remark(text)]
 
 
-def _next(values: Mapping[str, Any]) -> list[str]:
-    start = f"sizeup train {values.get('model')} --gpu {values.get('gpu')}"
+def _next(answer: TrainingAnswer, values: Mapping[str, Any]) -> list[str]:
+    start = f"sizeup train {values.get('model')}" + (f" --gpu {values['gpu']}" if values.get("gpu") else "")
     start += f" --gpus {values['gpus']}" if values.get("gpus") else ""
-    asks = [f"{start} --why"] + ([] if values.get("tokens") else [f"{start} --tokens 1T"])
+    asks = [f"{start} --why"] + ([] if answer.totals else [f"{start} --tokens 1T"])
     return offers(asks)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from sizeup.errors import UserError
-from sizeup.estimate import Band, Estimate, leaf, total
+from sizeup.estimate import Estimate, leaf, total
 from sizeup.evidence.bands import band
+from sizeup.evidence.likeness import training_likeness
 from sizeup.fitted.kernels import curves_for
 from sizeup.fitted.training_memory import shipped_coefficients
 from sizeup.llm.architecture import Architecture
-from sizeup.machine import Cluster, Instance, list_instances
+from sizeup.machine import Cluster
 from sizeup.physics.offload import host_moment
 from sizeup.physics.training_facts import training_facts
 from sizeup.physics.training_memory import TrainingMemory, columns_of, training_memory
@@ -21,28 +22,8 @@ from sizeup.plan.optimizers import optimizer
 from sizeup.plan.training import TrainingPlan
 from sizeup.training.memory_case import out_of_memory_probability
 from sizeup.training.step import HOST_BYTES_PER_SECOND, PART_NAMES, hardware_flops_of, model_flops_of, step_time
-from sizeup.units import GIGA, KILO, SECONDS_PER_DAY, SECONDS_PER_HOUR
-
-LLAMA3_GPU_HOURS_PER_FAILURE = 54 * 24 * 16384 / 419
-"""419 unexpected interruptions in 54 days on 16,384 GPUs ([llama3] section 3.3.4)."""
-RESTART_SECONDS = 900.0
-CHECKPOINT_INTERVAL_SECONDS = 1800.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
-    """A whole run: tokens, optimizer steps, time with failures, GPU-hours, dollars and energy."""
-
-    tokens: float
-    steps: int
-    days: float
-    gpu_hours: float
-    goodput: float
-    usd: float | None
-    instance: Instance | None
-    kilowatt_hours: float | None
-    days_band: Band | None
-    assumptions: tuple[str, ...]
+from sizeup.training.totals import RunTerms, Totals, priced_instance, totals
+from sizeup.units import GIGA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,29 +35,37 @@ class Alternative:
     step_seconds: float | None
     tokens_per_second_per_gpu: float | None
     why: str
+    days: float | None = None
+    usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One step of the ladder: what to change, what memory it then needs, and what it costs in time (a factor)."""
+    """What to change, what memory it then needs and saves, and what it costs (a factor of the time per token)."""
 
     text: str
     device_bytes: float
     fits: bool
     slower: float | None
+    saves_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Largest:
-    """The largest sequence or micro-batch that fits."""
+    """The largest sequence [tokens], micro-batch, LoRA rank or model [parameters, and its name] that fits."""
 
     what: str
     value: int
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingAnswer:
-    """Everything ``sizeup train`` says about one model on one cluster."""
+    """Everything ``sizeup train`` says about one model on one cluster.
+
+    ``changes`` are the ladder of a plan that does not fit, ``improvements`` single changes that make one faster;
+    ``fewest_gpus`` is on how many cards it would fit. ``unmet`` says which deadline or budget nothing meets.
+    """
 
     name: str
     architecture: Architecture
@@ -95,10 +84,15 @@ class TrainingAnswer:
     totals: Totals | None
     alternatives: tuple[Alternative, ...] = ()
     changes: tuple[Change, ...] = ()
+    improvements: tuple[Change, ...] = ()
+    fewest_gpus: int | None = None
     searched: int = 0
     fitting: int = 0
     largest: Largest | None = None
     offers: tuple[Any, ...] = ()
+    optimal: tuple[Any, ...] = ()
+    cheapest: tuple[Any, ...] = ()
+    unmet: str = ""
     assumptions: tuple[str, ...] = ()
 
     @property
@@ -127,9 +121,12 @@ def fit_probability(device_bytes: float, cluster: Cluster) -> float:
     return 1 - out_of_memory_probability(device_bytes, capacity_bytes=cluster.node.memory_bytes, spread=spread)
 
 
-def _banded(estimate: Estimate, *, quantity: str, meter: str = "") -> Estimate:
-    found = band(estimate.value, table="training", quantity=quantity, meter=meter)
-    return estimate.with_band(found) if found else estimate
+def _banded(estimate: Estimate, plan: TrainingPlan, cluster: Cluster, *, quantity: str, meter: str = "") -> Estimate:
+    """Return an estimate with its 90 % band, wider where no measured case is like the plan."""
+    asked = "mem_gib" if quantity == "mem_gib" else "step_seconds"
+    like = training_likeness(plan, generation=cluster.gpu.architecture, quantity=asked)
+    found = band(estimate.value, table="training", quantity=quantity, meter=meter, far=bool(like.far))
+    return estimate.with_band(replace(found, regime=like.words)) if found else estimate
 
 
 def ideal_seconds(architecture: Architecture, plan: TrainingPlan, cluster: Cluster) -> float:
@@ -145,8 +142,9 @@ def answer(
     plan: TrainingPlan,
     *,
     tokens: float | None = None,
+    terms: RunTerms | None = None,
 ) -> TrainingAnswer:
-    """Return the answer for one given plan.
+    """Return the answer for one given plan; ``terms`` are those of a whole run over ``tokens``.
 
     Raises:
         UserError: the plan does not fill the cluster, or something that it needs is not known.
@@ -157,7 +155,8 @@ def answer(
             hint="tp x pp x cp x dp must be the number of GPUs",
         )
     memory = training_memory(architecture, plan, cluster.gpu, coefficients=shipped_coefficients())
-    step = _banded(step_time(architecture, plan, cluster), quantity="step_seconds")
+    banded = partial(_banded, plan=plan, cluster=cluster)
+    step = banded(step_time(architecture, plan, cluster), quantity="step_seconds")
     seconds = float(step.value)
     per_gpu = plan.global_batch * plan.sequence_length / seconds / cluster.gpus
     rate = leaf(
@@ -166,18 +165,18 @@ def answer(
     )  # fmt: skip
     ideal = ideal_seconds(architecture, plan, cluster)
     hardware = hardware_flops_of(architecture, plan) / model_flops_of(architecture, plan)
-    device = _banded(memory.device, quantity="mem_gib", meter="nvidia-smi")
+    device = banded(memory.device, quantity="mem_gib", meter="nvidia-smi")
     memory = replace(
-        memory, device=device, allocated=_banded(memory.allocated, quantity="mem_gib", meter="allocated"),
-        reserved=_banded(memory.reserved, quantity="mem_gib", meter="reserved"),
+        memory, device=device, allocated=banded(memory.allocated, quantity="mem_gib", meter="allocated"),
+        reserved=banded(memory.reserved, quantity="mem_gib", meter="reserved"),
     )  # fmt: skip
     return TrainingAnswer(
         name=name, architecture=architecture, cluster=cluster, plan=plan, memory=memory, step=step, ideal_seconds=ideal,
         fit_probability=fit_probability(float(device.value), cluster), mfu=ideal / seconds,
-        tokens_per_second_per_gpu=_banded(rate, quantity="tokens_per_second_per_gpu"),
+        tokens_per_second_per_gpu=banded(rate, quantity="tokens_per_second_per_gpu"),
         hfu=hardware * ideal / seconds, host=host_memory(architecture, plan, cluster),
         host_capacity=host_capacity(cluster), binds=binds(memory, step, cluster),
-        totals=totals(plan, cluster, step, tokens) if tokens else None,
+        totals=totals(plan, cluster, step, tokens, terms=terms or RunTerms()) if tokens else None,
         assumptions=(*plan.assumptions, *cluster.notes, *step.assumptions, *_offload_notes(plan, cluster)),
     )  # fmt: skip
 
@@ -224,42 +223,3 @@ def binds(memory: TrainingMemory, step: Estimate, cluster: Cluster) -> str:
         PART_NAMES["host"]: "the host", PART_NAMES["offload"]: "the host", PART_NAMES["bubble"]: "the pipeline",
     }.get(part.name, "the network")  # fmt: skip
     return f"{kind}: {part.name}, {part.value / step.value:.0%} of the step"
-
-
-def priced_instance(cluster: Cluster) -> Instance | None:
-    """Return the machine that the cluster names, else the cheapest dated instance with enough of this card."""
-    if cluster.node.instance:
-        return cluster.node.instance
-    found = list_instances(gpu=cluster.gpu.key, priced_only=True, min_gpus=cluster.node.gpus, sort="gpu-price")
-    return found[0] if found else None
-
-
-def totals(plan: TrainingPlan, cluster: Cluster, step: Estimate, tokens: float) -> Totals:
-    """Return time, price and energy of a run over ``tokens``, failures and restarts included."""
-    seconds = float(step.value)
-    # padding is worked on and is no token
-    steps = math.ceil(tokens / (plan.global_batch * plan.sequence_length * plan.filled))
-    failure_seconds = LLAMA3_GPU_HOURS_PER_FAILURE * SECONDS_PER_HOUR / cluster.gpus
-    lost = RESTART_SECONDS + CHECKPOINT_INTERVAL_SECONDS / 2
-    goodput = failure_seconds / (failure_seconds + lost)
-    days = steps * seconds / goodput / SECONDS_PER_DAY
-    gpu_hours = days * cluster.gpus * 24
-    instance = priced_instance(cluster)
-    price = instance.usd_per_gpu_hour if instance else None
-    notes = [
-        f"one failure per {LLAMA3_GPU_HOURS_PER_FAILURE:,.0f} GPU-hours, as Llama 3 on 16,384 H100 [llama3]; "
-        f"each loses {lost / 60:.0f} min (restart 15, half of a 30-minute checkpoint interval)",
-    ]
-    watts = cluster.gpu.tdp_watts
-    if watts:
-        notes.append("energy: cards at their TDP; hosts, network and cooling are not counted")
-    if instance:
-        notes.append(f"price: {instance.cloud} {instance.name}, on demand, {instance.date}; storage and traffic extra")
-    found = step.band
-    return Totals(
-        tokens=tokens, steps=steps, days=days, gpu_hours=gpu_hours, goodput=goodput,
-        usd=None if price is None else price * gpu_hours, instance=instance,
-        kilowatt_hours=watts / KILO * gpu_hours if watts else None,
-        days_band=replace(found, low=days * found.low / seconds, high=days * found.high / seconds) if found else None,
-        assumptions=tuple(notes),
-    )  # fmt: skip

@@ -53,9 +53,18 @@ FLAGS: Mapping[str, Flag] = {
     "offload_optimizer": Flag("flag", "Optimizer states and update in host memory."),
     "offload_parameters": Flag("flag", "Sharded weights in host memory (zero3, fsdp)."),
     "offload_activations": Flag("count", "Activations of N layers in host memory."),
-    "largest": Flag(("sequence", "micro-batch"), "Also the largest one that fits."),
+    "samples": Flag("amount", "Samples of the data set, of --mean-length tokens each: gives --tokens."),
+    "epochs": Flag("number", "Passes over --tokens or --samples (1).", "E"),
+    "checkpoint_minutes": Flag("number", "Between checkpoints (30).", "M"),
+    "checkpoint_pause": Flag("number", "Seconds that each checkpoint stops training (0: written beside it).", "S"),
+    "failure_gpu_hours": Flag("number", "GPU-hours between failures (50,677, as Llama 3).", "H"),
+    "largest": Flag(("sequence", "micro-batch", "rank", "model"), "Also the largest one that fits."),
     "within_days": Flag("number", "Fewest cards that finish --tokens in D days.", "D"),
     "budget": Flag("number", "Fewest cards that finish --tokens for this much.", "USD"),
+    "pareto": Flag("flag", "Also the numbers of cards that nothing beats in cards, days and dollars."),
+    "cheapest": Flag("flag", "Also the cheapest cloud machines; --gpu may be left out."),
+    "compute_optimal": Flag("flag", "Also the best model and tokens for --gpu-hours, --budget or --within-days."),
+    "gpu_hours": Flag("number", "GPU-hours to spend, for --compute-optimal.", "H"),
 }
 """Every flag, in the order of the help."""
 

@@ -8,8 +8,9 @@ from typing import Any
 from sizeup.estimate import Estimate
 from sizeup.plan.training import TrainingPlan
 from sizeup.render.train_text import SMALLEST_SHARE, plan_words
-from sizeup.training.answer import Alternative, Totals, TrainingAnswer
+from sizeup.training.answer import Alternative, TrainingAnswer
 from sizeup.training.flags import LAYOUT
+from sizeup.training.totals import Totals
 from sizeup.units import format_count, format_dollars, format_gib, format_seconds, significant
 from sizeup.web.view import (
     Block,
