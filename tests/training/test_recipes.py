@@ -11,9 +11,11 @@ import sizeup
 from sizeup.errors import UserError
 from sizeup.machine import parse_machine
 from sizeup.physics.training_facts import training_facts
+from sizeup.physics.training_memory import columns_of
+from sizeup.physics.training_ranks import moments
 from sizeup.plan.training import Adapter, Layout, Precision, TrainingPlan
 from sizeup.sizing import model
-from sizeup.training.answer import TrainingAnswer, answer
+from sizeup.training.answer import TrainingAnswer, answer, kept_in_layer
 from sizeup.training.step import step_parts_of
 
 SMALL = model("llama-3.2-1b").architecture
@@ -175,6 +177,20 @@ def test_fewer_bits_are_faster(gpu: str, dtype: Any) -> None:
         for name in ("bf16", dtype)
     )  # fmt: skip
     assert narrow.step.part("matrix products").value < wide.step.part("matrix products").value
+
+
+@pytest.mark.parametrize("recompute", ["none", "selective", "per-op"])
+@pytest.mark.parametrize("framework", ["generic", "hf", "torchtitan", "megatron", "litgpt", "llm-foundry"])
+def test_tensors_of_a_layer_sum_to_its_activations(framework: str, recompute: Any) -> None:
+    plan = replace(BASE, framework=framework, recompute=recompute, micro_batch=2)
+    layers = 16
+    kept = kept_in_layer(SMALL, plan)
+    assert layers * kept.value == pytest.approx(device_part(plan, "activations"), rel=1e-9)
+
+
+def device_part(plan: TrainingPlan, name: str) -> float:
+    facts, columns = training_facts(SMALL, plan), columns_of(plan)
+    return float(moments(facts, columns, stage=0)["loss"][name])
 
 
 def test_flags_of_adapters_need_an_adapter() -> None:

@@ -52,8 +52,7 @@ def train(
     else:
         lines = answer_lines(answer, values)
         if why:
-            for estimate in answer.explained():
-                lines += ["", *explain(estimate)]
+            lines += ["", *explain(*answer.explained())]
         click.echo("\n".join(lines))
     if pictures.wanted:
         _draw(answer, pictures)

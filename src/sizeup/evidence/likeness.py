@@ -25,6 +25,7 @@ class Likeness:
     """How many measured cases are of the same kind on the same generation of cards, and why others are far."""
 
     cases: int
+    meters: str = ""
     far: tuple[str, ...] = ()
 
     @property
@@ -32,7 +33,7 @@ class Likeness:
         """One line."""
         if self.far:
             return f"no measured case like this: {'; '.join(self.far)}"
-        return f"{self.cases} of them like this"
+        return f"{self.cases} runs like this" + self.meters
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def training_likeness(plan: TrainingPlan, *, generation: str, quantity: str) -> 
     ):
         if ours > BEYOND * theirs:
             far.append(f"{ours:,} {name}, at most {theirs:,} measured for {word}")
-    return Likeness(cases=len(same), far=tuple(far))
+    return Likeness(cases=len(same), meters=" by any meter" if quantity == "mem_gib" else "", far=tuple(far))
 
 
 def _never(plan: TrainingPlan, kind: list[_Measured]) -> Iterator[str]:

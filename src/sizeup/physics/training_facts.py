@@ -196,10 +196,8 @@ def _weights(tensors: tuple[Tensor, ...]) -> Weights:
     return found
 
 
-def _layer_facts(layer: Layer, architecture: Architecture, plan: TrainingPlan, used: Framework) -> LayerFacts:
-    tensors = _tensors(layer, architecture, used)
-    for name in [name for name in tensors if name.startswith("expert_")]:
-        tensors[name] = tensors[name] * plan.expert_load
+def _kept_each(architecture: Architecture, plan: TrainingPlan, used: Framework) -> tuple[dict[str, float], ...]:
+    """Return the bytes per element of every tensor kept where nothing is recomputed, and where the plan recomputes."""
     kept_by = functools.partial(
         used.kept,
         attention=plan.attention,
@@ -214,6 +212,28 @@ def _layer_facts(layer: Layer, architecture: Architecture, plan: TrainingPlan, u
     if architecture.model_type in used.composed_activations:
         for kept in (whole, chosen):
             kept["gate_up"] = kept.get("gate_up", 0) + (used.composed_bytes if kept.get("gate_up") else 0)
+    return whole, chosen
+
+
+def kept_tensors(architecture: Architecture, plan: TrainingPlan) -> dict[str, tuple[float, Shares]]:
+    """Return what one layer of the most common kind keeps, by tensor: bytes per element, and elements per token.
+
+    Adapters' inputs are not among them. Under full recomputation it is what a layer makes again.
+
+    Raises:
+        UserError: unknown framework.
+    """
+    used = framework(plan.framework)
+    layer, _ = max(architecture.distinct_layers(), key=lambda item: item[1])
+    whole, chosen = _kept_each(architecture, plan, used)
+    each = whole if plan.recompute == "full" else chosen
+    tensors = _tensors(layer, architecture, plan, used)
+    return {name: (each[name], shares) for name, shares in tensors.items() if each.get(name) and any(shares.values())}
+
+
+def _layer_facts(layer: Layer, architecture: Architecture, plan: TrainingPlan, used: Framework) -> LayerFacts:
+    tensors = _tensors(layer, architecture, plan, used)
+    whole, chosen = _kept_each(architecture, plan, used)
     adapters = _adapter_shares(layer, plan, used)
     value_bytes = _compute_bytes(plan)
     full = kept_bytes(tensors, {"block_input": value_bytes})
@@ -233,7 +253,7 @@ def _layer_facts(layer: Layer, architecture: Architecture, plan: TrainingPlan, u
     )
 
 
-def _tensors(layer: Layer, architecture: Architecture, used: Framework) -> dict[str, Shares]:
+def _tensors(layer: Layer, architecture: Architecture, plan: TrainingPlan, used: Framework) -> dict[str, Shares]:
     """Return what the framework may keep of ``layer``, in elements per token."""
     tensors = layer_tensors(layer, hidden_size=architecture.hidden_size, expands_kv=used.expands_kv)
     fused = sum(t.shape[0] for t in layer.tensors if t.use == "qkv" and t.kind == "linear")
@@ -241,6 +261,8 @@ def _tensors(layer: Layer, architecture: Architecture, used: Framework) -> dict[
         tensors["value"] = Shares(tensor=fused)
     if used.keeps_gathered_inputs:
         tensors["linear_input"] = Shares(whole=tensors["linear_input"].sequence)
+    for name in [name for name in tensors if name.startswith("expert_")]:
+        tensors[name] = tensors[name] * plan.expert_load
     return tensors
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from sizeup.estimate import Estimate, leaf, total
 from sizeup.llm.architecture import Architecture
@@ -17,7 +18,7 @@ from sizeup.physics.meters import (
 )
 from sizeup.physics.numeric import Column, maximum, where
 from sizeup.physics.training_facts import TrainingFacts, training_facts
-from sizeup.physics.training_ranks import IDLE, Columns, Moment, allocated, moments
+from sizeup.physics.training_ranks import IDLE, Columns, Moment, allocated, held_weights, in_flight, moments
 from sizeup.plan.pipelines import pipeline
 from sizeup.plan.training import TrainingPlan
 
@@ -142,26 +143,53 @@ def training_memory(
         return float(within_card(live_bytes + loose, live=live_bytes, outside=0, capacity=room))
 
     pool = max(found, key=lambda item: reserved_bytes(item[2]))
-    reserved = _reserved(
-        pool, gpu, share=share, idle=known.idle, room=gpu.memory_bytes - outside, plan=plan, stages=columns.pp
-    )
+    setting = _Setting(
+        gpu=gpu, stages=columns.pp,
+        inputs={stage: _inputs(facts, columns, stage) for stage in {live[0], pool[0]}},
+    )  # fmt: skip
+    reserved = _reserved(pool, setting, share=share, idle=known.idle, room=gpu.memory_bytes - outside)
     return TrainingMemory(
-        allocated=_tree("allocated", live, gpu, plan=plan, stages=columns.pp),
+        allocated=replace(_tree("allocated", live, setting), assumptions=plan.assumptions),
         reserved=reserved,
-        device=_device(reserved, columns, coefficients=known),
+        device=replace(_device(reserved, columns, coefficients=known), assumptions=plan.assumptions),
         stage=live[0],
         stages=columns.pp,
         moment=live[1],
     )
 
 
-def _parts(moment: Moment, gpu: Gpu) -> list[Estimate]:
+def _inputs(facts: TrainingFacts, columns: Columns, stage: int) -> dict[str, dict[str, float]]:
+    """Return the numbers that go into each part of a rank's memory."""
+    held, split = held_weights(facts, stage=stage, columns=columns), columns.split
+    own = held.sharded(columns) if columns.zero else held.total
+    gathered = columns.zero >= ZERO_STAGES["zero3"]
+    owned = {"weights of the rank": float(held.total), "updated here": float(own)}
+    flying = float(in_flight(stage=stage, columns=columns))
+    adapters = facts.adapter_before[-1] / columns.pp
+    frozen = {"weights of the rank": float(held.total), "bytes each": facts.frozen_bytes}
+    whole = {"weights": float(own if gathered else held.total), "bytes each": facts.resident_bytes}
+    return {
+        "weights": whole if facts.trains_all else frozen,
+        "master weights": {**owned, "bytes each": facts.master_bytes},
+        "optimizer states": {**(owned if facts.trains_all else {"weights": adapters}), "bytes each": facts.state_bytes},
+        "gradients": {**owned, "bytes each": facts.gradient_bytes} if facts.trains_all else {"weights": adapters},
+        "adapters": {"weights": adapters, "bytes each": facts.adapter_bytes},
+        "activations": {"tokens": float(split.tokens), "micro-batches in flight": flying},
+        "logits and loss": {
+            "tokens": float(split.tokens), "vocabulary": facts.vocabulary, "tp": columns.tp,
+            "bytes each": facts.logit_peak_bytes,
+        },
+    }  # fmt: skip
+
+
+def _parts(moment: Moment, gpu: Gpu, inputs: Mapping[str, Mapping[str, float]]) -> list[Estimate]:
     parts = []
     for name, value in moment.items():
         if name == IDLE:
             continue
         formula, sources = PART_FORMULAS.get(name, ("", ()))
-        parts.append(leaf(name, float(value), "bytes", formula=formula, sources=sources))
+        numbers = inputs.get(name, {})
+        parts.append(leaf(name, float(value), "bytes", formula=formula, sources=sources, inputs=numbers))
     return [*parts, leaf("library workspace", workspace_bytes(gpu), "bytes", sources=("pytorch_cublas",))]
 
 
@@ -170,14 +198,23 @@ def _where(item: tuple[int, str, Moment], stages: int) -> str:
     return f"live tensors at the worst moment ({item[1]}) of the worst rank ({place})"
 
 
-def _tree(name: str, item: tuple[int, str, Moment], gpu: Gpu, *, plan: TrainingPlan, stages: int) -> Estimate:
-    return total(name, _parts(item[2], gpu), unit="bytes", formula=_where(item, stages), assumptions=plan.assumptions)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Setting:
+    """What a tree says beside its numbers: where it is, and what each part is made of."""
+
+    gpu: Gpu
+    stages: int
+    inputs: Mapping[int, Mapping[str, Mapping[str, float]]]
 
 
-def _reserved(
-    item: tuple[int, str, Moment], gpu: Gpu, *, share: float, idle: float, room: float, plan: TrainingPlan, stages: int
-) -> Estimate:
-    live = _tree("live tensors", item, gpu, plan=plan, stages=stages)
+def _tree(name: str, item: tuple[int, str, Moment], setting: _Setting) -> Estimate:
+    parts = _parts(item[2], setting.gpu, setting.inputs[item[0]])
+    place = _where(item, setting.stages)
+    return total(name, parts, unit="bytes", formula=place)
+
+
+def _reserved(item: tuple[int, str, Moment], setting: _Setting, *, share: float, idle: float, room: float) -> Estimate:
+    live = _tree("live tensors", item, setting)
     loose = float(fragmented_bytes(item[2], share=share, idle=idle))
     kept = within_card(live.value + loose, live=live.value, outside=0, capacity=room) - live.value
     unused = leaf(
@@ -188,7 +225,7 @@ def _reserved(
         inputs={"share": share, "idle": idle},
         sources=("fitted_training_memory",),
     )
-    return total("reserved", [live, unused], unit="bytes", assumptions=plan.assumptions)
+    return total("reserved", [live, unused], unit="bytes")
 
 
 def _device(reserved: Estimate, columns: Columns, *, coefficients: Coefficients) -> Estimate:
@@ -202,4 +239,4 @@ def _device(reserved: Estimate, columns: Columns, *, coefficients: Coefficients)
         inputs={"communicators": count, "bytes of one": coefficients.channel_bytes},
         sources=("fitted_training_memory",),
     )
-    return total("device", [reserved, context, channels], unit="bytes", assumptions=reserved.assumptions)
+    return total("device", [reserved, context, channels], unit="bytes")

@@ -45,11 +45,11 @@ def improvement_lines(answer: TrainingAnswer) -> list[str]:
         return []
     days = answer.totals.days if answer.totals else None
     rows = [
-        [f"{item.slower or 1:.2f} x the time", days_words(days * (item.slower or 1)) if days else "",
+        [f"{item.slower or 1:.2f} x the time", *([days_words(days * (item.slower or 1))] if days else []),
          format_gib(item.device_bytes), item.text]
         for item in answer.improvements[:4]
     ]  # fmt: skip
-    return [strong("if you may change one thing:"), *(cut(line) for line in table(rows, align=">>><"))]
+    return [strong("if you may change one thing:"), *(cut(line) for line in table(rows, align=">>>" if days else ">>"))]
 
 
 def asked_lines(answer: TrainingAnswer, plan_words: Words) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sizeup.estimate import Band, Estimate
 from sizeup.plan.training import TrainingPlan
-from sizeup.training.answer import Alternative, Change, TrainingAnswer
+from sizeup.training.answer import Alternative, Change, TrainingAnswer, kept_in_layer
 from sizeup.training.cheapest import Rented
 from sizeup.training.totals import Totals
 
@@ -66,6 +66,7 @@ def answer_dict(answer: TrainingAnswer) -> dict[str, Any]:
         "ideal_step_seconds": answer.ideal_seconds,
         "binds": answer.binds,
         "host": _host(answer),
+        "kept_in_layer": kept_in_layer(answer.architecture, answer.plan).to_dict(),
         "total": _totals(answer.totals) if answer.totals else None,
         "plan": plan_dict(answer.plan),
         "alternatives": [_alternative(item) for item in answer.alternatives],

@@ -94,7 +94,7 @@ def _extras(plan: TrainingPlan) -> Iterator[str]:
 def _band(band: Band | None, show: Any) -> str:
     if band is None:
         return "no band: nothing like it was measured"
-    stands = f"{band.cases} measured cases, {band.regime}" if band.cases else "no measured case like this"
+    stands = f"{band.cases} measured cases; {band.regime}" if band.cases else "no measured case like this"
     return f"90 % band {show(band.low)} to {show(band.high)}, {stands}"
 
 

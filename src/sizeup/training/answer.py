@@ -16,8 +16,9 @@ from sizeup.fitted.training_memory import shipped_coefficients
 from sizeup.llm.architecture import Architecture
 from sizeup.machine import Cluster
 from sizeup.physics.offload import host_moment
-from sizeup.physics.training_facts import training_facts
+from sizeup.physics.training_facts import kept_tensors, training_facts
 from sizeup.physics.training_memory import TrainingMemory, columns_of, training_memory
+from sizeup.plan.frameworks import framework
 from sizeup.plan.optimizers import optimizer
 from sizeup.plan.training import TrainingPlan
 from sizeup.training.memory_case import out_of_memory_probability
@@ -112,7 +113,8 @@ class TrainingAnswer:
 
     def explained(self) -> tuple[Estimate, ...]:
         """Return the estimates that ``--why`` explains."""
-        return self.memory.device, self.memory.allocated, self.step, self.tokens_per_second_per_gpu
+        rate = self.tokens_per_second_per_gpu
+        return self.memory.device, self.memory.allocated, kept_in_layer(self.architecture, self.plan), self.step, rate
 
 
 def fit_probability(device_bytes: float, cluster: Cluster) -> float:
@@ -187,6 +189,23 @@ def _offload_notes(plan: TrainingPlan, cluster: Cluster) -> Iterator[str]:
         yield f"the host updates weights at {speed:.0f} GB/s, 8 channels of DDR4-3200 for a node's GPUs"
     if optimizer(plan.optimizer).paged:
         yield "paged states are counted in host memory; the traffic of pages that move is not"
+
+
+def kept_in_layer(architecture: Architecture, plan: TrainingPlan) -> Estimate:
+    """Return what one layer keeps of one micro-batch on one rank, tensor by tensor, as its framework does."""
+    split = columns_of(plan).split
+    again = "makes again" if plan.recompute == "full" else "keeps for its backward pass"
+    leaves = [
+        leaf(
+            name.replace("_", " "), float((shares * each).on_rank(split)), "bytes", formula="elements x bytes of each",
+            inputs={"elements": float(shares.on_rank(split)), "bytes of each": each},
+        )
+        for name, (each, shares) in kept_tensors(architecture, plan).items()
+    ]  # fmt: skip
+    return total(
+        f"what a layer {again}, one micro-batch", leaves, unit="bytes",
+        formula=f"tensors that {framework(plan.framework).title} keeps", sources=framework(plan.framework).sources,
+    )  # fmt: skip
 
 
 def host_memory(architecture: Architecture, plan: TrainingPlan, cluster: Cluster) -> Estimate | None:

@@ -24,6 +24,10 @@ from sizeup.units import format_gib
 SHOWN = 4
 WORTH_SAYING = 0.99
 """A change that leaves more than this share of the time is not worth a line."""
+SHORTEST = 512
+"""Sequences are not halved further [tokens]."""
+SAVES = 0.99
+"""A step of the ladder leaves at most this share of the memory."""
 MOST_GPUS = 2**15
 
 
@@ -152,7 +156,7 @@ def _ladder(plan: TrainingPlan) -> Iterator[Step]:
         yield "optimizer states in host memory", lambda p: replace(p, offload_optimizer=True)
     if not plan.offload_parameters and plan.layout.sharding in ("zero3", "fsdp", "hsdp"):
         yield "weights in host memory", lambda p: replace(p, offload_parameters=True)
-    if plan.sequence_length > 1:
+    if plan.sequence_length > SHORTEST:
         yield f"sequences of {plan.sequence_length // 2}", lambda p: replace(p, sequence_length=p.sequence_length // 2)
     if plan.method == "full":
         yield "LoRA, rank 16", lambda p: replace(p, method="lora", adapter=Adapter(), offload_optimizer=False)
@@ -162,7 +166,10 @@ def _ladder(plan: TrainingPlan) -> Iterator[Step]:
 
 
 def changes(architecture: Architecture, cluster: Cluster, plan: TrainingPlan) -> Iterator[Change]:
-    """Yield changes one after another, each on top of those before, until the plan fits."""
+    """Yield changes one after another, each on top of those before, until the plan fits.
+
+    The cheapest that saves memory comes next; one that saves nothing yet is tried again later.
+    """
     known = shipped_coefficients()
 
     def score(chosen: TrainingPlan) -> tuple[float, float]:
@@ -170,19 +177,27 @@ def changes(architecture: Architecture, cluster: Cluster, plan: TrainingPlan) ->
         seconds = float(step_time(architecture, chosen, cluster).value)
         return float(memory.device.value), seconds / chosen.sequence_length
 
-    first, start = score(plan)
-    for text, change in _ladder(plan):
-        plan = change(plan)
-        try:
-            needed, pace = score(plan)
-        except UserError:
-            # offloading over a link that is not known
-            continue
-        fits = needed <= cluster.node.memory_bytes
-        yield Change(text=text, device_bytes=needed, saves_bytes=first - needed, fits=fits, slower=pace / start)
-        first = needed
-        if fits:
+    def saving(chosen: TrainingPlan, held: float) -> tuple[str, TrainingPlan, float, float] | None:
+        for text, change in _ladder(chosen):
+            changed = change(chosen)
+            try:
+                needed, pace = score(changed)
+            except UserError:
+                # offloading over a link that is not known
+                continue
+            if needed <= SAVES * held:
+                return text, changed, needed, pace
+        return None
+
+    held, start = score(plan)
+    while held > cluster.node.memory_bytes:
+        found = saving(plan, held)
+        if found is None:
             return
+        text, plan, needed, pace = found
+        fits = needed <= cluster.node.memory_bytes
+        yield Change(text=text, device_bytes=needed, saves_bytes=held - needed, fits=fits, slower=pace / start)
+        held = needed
 
 
 def _options(plan: TrainingPlan, cluster: Cluster) -> Iterator[Step]:
