@@ -22,6 +22,7 @@ from sizeup.physics.training_memory import columns_of, peak_bytes, training_memo
 from sizeup.physics.training_ranks import Columns, first_layer, held_weights, in_flight, moments
 from sizeup.plan.frameworks import framework
 from sizeup.plan.training import Adapter, Layout, Precision, TrainingPlan
+from sizeup.sizing import model as load
 
 GPU = find_gpu("a100-sxm4-80gb")
 KNOWN = Coefficients()
@@ -196,6 +197,17 @@ def test_columns_give_what_single_plans_give(chosen: list[Layout], name: str) ->
         assert peaks.allocated[index] == pytest.approx(alone.allocated, rel=1e-12)
         assert peaks.reserved[index] == pytest.approx(alone.reserved, rel=1e-12)
         assert peaks.device[index] == pytest.approx(alone.device, rel=1e-12)
+
+
+def test_prediction_layers_divide_their_experts_and_share_the_vocabulary() -> None:
+    found = load("deepseek-v3").architecture
+    assert found is not None
+    facts = training_facts(found, plan(framework="megatron"))
+    last = next(f for f in facts.distinct if f.weights.expert)
+    assert facts.prediction.expert == last.weights.expert
+    # the last layer, and the product that joins two streams
+    hidden = found.hidden_size
+    assert facts.prediction.tensor == last.weights.tensor + 2 * hidden * hidden
 
 
 def test_trees_equal_columns() -> None:

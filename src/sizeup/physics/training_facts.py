@@ -125,7 +125,9 @@ def training_facts(architecture: Architecture, plan: TrainingPlan) -> TrainingFa
     facts = {id(layer): _layer_facts(layer, architecture, plan, used) for layer, _ in architecture.distinct_layers()}
     in_order = [facts[id(layer)] for layer in architecture.layers]
     kept = [_kept_of(f, plan, index) for index, f in enumerate(in_order)]
-    prediction = _weights(architecture.multi_token_prediction if used.trains_prediction else ())
+    # prediction layers share the embedding and the head of the model ([deepseek_v3] section 2.2)
+    own = [t for t in architecture.multi_token_prediction if t.use not in VOCABULARY_USES]
+    prediction = _weights(tuple(own) if used.trains_prediction else ())
     embedding = float(sum(t.elements for t in architecture.embedding))
     head = float(sum(t.elements for t in architecture.head))
     return TrainingFacts(
@@ -187,7 +189,8 @@ def _weights(tensors: tuple[Tensor, ...]) -> Weights:
     """
     found = Weights()
     for tensor in tensors:
-        if tensor.part == "experts":
+        # prediction layers name their experts by their copies
+        if tensor.part == "experts" or (tensor.part == "mtp" and tensor.copies > 1):
             found = found + Weights(expert=tensor.elements)
         elif _is_divided(tensor):
             found = found + Weights(tensor=tensor.elements)

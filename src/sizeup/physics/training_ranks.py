@@ -174,7 +174,8 @@ def held_weights(
         several = where(columns.pp > 1, 1, 0)
         return Held(dense=here.dense + several * there.dense, expert=here.expert + several * there.expert)
     first, last = stage == 0, stage == columns.pp - 1
-    tied_copy = facts.embedding if facts.tied else 0
+    # prediction layers embed tokens on the last stage too
+    tied_copy = facts.embedding if facts.tied or facts.predictions else 0
     tables = where(first, facts.embedding, 0) + where(last, facts.head + where(first, 0, tied_copy), 0)
     prediction = facts.prediction
     spans = layer_spans(stage=stage, columns=columns, layers=facts.layers) if spans is None else spans

@@ -26,6 +26,10 @@ NEAR = 1.15
 """Plans with up to this many times the memory that fits are near misses, whose time is worked out too."""
 
 
+ABOUT_LEAST = 1.05
+"""Where nothing nearly fits, the fastest plan within this many times the least memory is shown."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
     """Memory [bytes], time [s] and fit of every plan of a family; far from fitting, the time is infinite."""
@@ -147,17 +151,32 @@ def search(
             pace = np.where(rows, scores.seconds_per_token, np.inf)
             kept += [_candidate(family, scores, i, cluster, free_batch) for i in _smallest(pace, 4 * count)]
         if not pools and not misses:
-            smallest = int(np.argmin(scores.device_bytes))
-            least.append(_candidate(family, scores, smallest, cluster, free_batch))
+            least.append(_least(architecture, family, scores, cluster, free_batch))
     if not evaluated:
         raise no_plan(architecture, base, cluster, fixed or {}, free_batch=free_batch)
     fastest = sorted(pools, key=lambda found: found.seconds_per_token)
     closest = sorted(misses, key=lambda found: found.seconds_per_token) if pools else misses + least
     if not pools:
-        closest = sorted(closest, key=lambda found: found.device_bytes)
+        lowest = min(found.device_bytes for found in closest)
+        # near misses of about the same memory: the fastest first
+        closest = sorted(closest, key=lambda f: (f.device_bytes > ABOUT_LEAST * lowest, f.seconds_per_token))
     return Found(
         best=_diverse(fastest, count), near_misses=_diverse(closest, count), evaluated=evaluated, fitting=fitting
     )
+
+
+def _least(architecture: Architecture, family: Family, scores: Scores, cluster: Cluster, free_batch: bool) -> Candidate:
+    """Return the plan of a family that needs least memory; the fastest of those that need hardly more."""
+    import numpy as np
+
+    rows = np.flatnonzero(scores.device_bytes <= ABOUT_LEAST * scores.device_bytes.min())
+    repeats = repeats_of(family.base, family.columns, free_batch=free_batch)
+    shards = shards_of(family, cluster)
+    times = step_seconds(architecture, family, cluster, rows, repeats=repeats, shards=shards)
+    first = int(np.argmin(times / scores.tokens[rows]))
+    plan = plan_at(family, int(rows[first]), cluster, free_batch=free_batch)
+    found = float(scores.device_bytes[rows[first]])
+    return Candidate(plan=plan, device_bytes=found, step_seconds=float(times[first]))
 
 
 def _smallest(values: Any, count: int) -> list[int]:

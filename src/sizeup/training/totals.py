@@ -31,7 +31,7 @@ class RunTerms:
         A failure loses the restart and, on average, half of a checkpoint interval.
 
         >>> round(RunTerms().goodput(16384), 3)
-        0.86
+        0.861
         """
         between = self.gpu_hours_per_failure * SECONDS_PER_HOUR / gpus
         lost = RESTART_SECONDS + self.checkpoint_seconds / 2
