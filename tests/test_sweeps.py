@@ -22,7 +22,7 @@ from sizeup.training.answer import TrainingAnswer
 from sizeup.training.base import base_plan
 from sizeup.training.best import train
 from sizeup.training.inverse import largest_micro_batch, largest_sequence
-from sizeup.training.sweeps import SEQUENCE_STEP, device_bytes, gpu_offers, micro_batch_sweep, sequence_sweep
+from sizeup.training.sweeps import SEQUENCE_STEP, gpu_offers, micro_batch_sweep, needed_bytes, sequence_sweep
 
 
 @functools.cache
@@ -96,10 +96,10 @@ def test_sequence_crosses_where_the_longest_sequence_of_the_same_plan_is() -> No
     base = replace(plan, sequence_length=2048)
     longest = largest_sequence(answer.architecture, base, answer.cluster, fixed=fixed, free_batch=True)
     assert sweep.largest == longest > 0
-    assert dict(sweep.points)[plan.sequence_length] == answer.memory.device.value
+    assert dict(sweep.points)[plan.sequence_length] == answer.memory.needed_bytes
     assert dict(sweep.points)[sweep.largest] <= sweep.limit_bytes
     longer = replace(plan, sequence_length=sweep.largest + SEQUENCE_STEP)
-    assert device_bytes(answer.architecture, longer, answer.cluster) > sweep.limit_bytes
+    assert needed_bytes(answer.architecture, longer, answer.cluster) > sweep.limit_bytes
 
 
 def test_micro_batch_crosses_where_the_largest_micro_batch_of_the_same_plan_is() -> None:

@@ -127,7 +127,7 @@ def test_the_ladder_saves_memory_and_names_enough_cards() -> None:
     assert not answer.fits
     assert answer.fewest_gpus is not None
     assert sizeup.train("llama-3-70b", gpu="h100", gpus=answer.fewest_gpus, global_batch=1024).fits
-    left = answer.memory.device.value
+    left = answer.memory.needed_bytes
     for change in answer.changes:
         assert change.saves_bytes == pytest.approx(left - change.device_bytes)
         left = change.device_bytes

@@ -49,6 +49,11 @@ class TrainingMemory:
     stages: int
     moment: str
 
+    @property
+    def needed_bytes(self) -> float:
+        """What the run cannot do without, see :attr:`PeakBytes.needed` [bytes]."""
+        return float(self.allocated.value) + float(self.device.value) - float(self.reserved.value)
+
     def meter(self, name: str) -> Estimate:
         """Return the estimate of a meter: allocated, reserved, or nvidia-smi (device)."""
         return {"allocated": self.allocated, "reserved": self.reserved}.get(name, self.device)
@@ -61,6 +66,14 @@ class PeakBytes:
     allocated: Column
     reserved: Column
     device: Column
+
+    @property
+    def needed(self) -> Column:
+        """What a run cannot do without: live tensors and what lies outside the allocator's pool.
+
+        Before it gives up, the allocator hands unused blocks back, so fragmentation alone seldom ends a run.
+        """
+        return self.allocated + self.device - self.reserved
 
 
 def columns_of(plan: TrainingPlan) -> Columns:

@@ -21,7 +21,7 @@ IDLE = "idle blocks"
 """Not live at a moment: large blocks of another moment of the step, which the allocator keeps for it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Columns:
     """Layouts and batches; every field but ``pipeline`` a number or a column.
 
@@ -47,7 +47,7 @@ class Columns:
     offload_parameters: Column = 0
     pipeline: Pipeline | None = None
 
-    @property
+    @functools.cached_property
     def split(self) -> Split:
         """How one rank sees a micro-batch."""
         return Split(
@@ -58,7 +58,7 @@ class Columns:
             etp=self.etp,
         )
 
-    @property
+    @functools.cached_property
     def expert_shard(self) -> Column:
         """Ranks that hold the same experts, over which their states may be divided."""
         return maximum(1, self.dp * self.cp * self.tp // (self.ep * self.etp))

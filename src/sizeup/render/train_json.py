@@ -18,6 +18,7 @@ DEFINITIONS = {
     "tokens_per_second_per_gpu": "global batch x sequence length / step / GPUs",
     "useful_tokens_per_second_per_gpu": "tokens_per_second_per_gpu without padding",
     "device_bytes": "what nvidia-smi shows: the allocator's pool, CUDA context, communication buffers",
+    "needed_bytes": "allocated and what lies outside the allocator's pool: what decides whether a run fits",
     "reserved_bytes": "the caching allocator's pool, fragmentation included",
     "allocated_bytes": "live tensors at the worst moment of the worst rank",
 }
@@ -51,6 +52,7 @@ def answer_dict(answer: TrainingAnswer) -> dict[str, Any]:
             **_meter("allocated", memory.allocated),
             **_meter("reserved", memory.reserved),
             **_meter("device", memory.device),
+            "needed_bytes": memory.needed_bytes,
             "stage": memory.stage,
             "moment": memory.moment,
             "tree": memory.device.to_dict(),

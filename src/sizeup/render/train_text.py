@@ -111,7 +111,8 @@ def _memory(answer: TrainingAnswer) -> list[str]:
     if rest > 0:
         rows.append(["other", bar(rest / capacity), format_gib(rest)])
     lines += table(rows, align="<<>")
-    meters = f"allocated {format_gib(memory.allocated.value)}, reserved {format_gib(memory.reserved.value)}"
+    meters = f"allocated {format_gib(memory.allocated.value)}, reserved {format_gib(memory.reserved.value)}; "
+    meters += f"cannot do without {format_gib(memory.needed_bytes)}"
     return [*lines, dim(f"  {meters}")]
 
 

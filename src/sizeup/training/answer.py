@@ -117,10 +117,10 @@ class TrainingAnswer:
         return self.memory.device, self.memory.allocated, kept_in_layer(self.architecture, self.plan), self.step, rate
 
 
-def fit_probability(device_bytes: float, cluster: Cluster) -> float:
-    """Return the probability that a peak by the driver's count stays within one card."""
+def fit_probability(needed_bytes: float, cluster: Cluster) -> float:
+    """Return the probability that what a run cannot do without stays within one card."""
     spread = shipped_coefficients().device_spread
-    return 1 - out_of_memory_probability(device_bytes, capacity_bytes=cluster.node.memory_bytes, spread=spread)
+    return 1 - out_of_memory_probability(needed_bytes, capacity_bytes=cluster.node.memory_bytes, spread=spread)
 
 
 def _banded(estimate: Estimate, plan: TrainingPlan, cluster: Cluster, *, quantity: str, meter: str = "") -> Estimate:
@@ -174,7 +174,7 @@ def answer(
     )  # fmt: skip
     return TrainingAnswer(
         name=name, architecture=architecture, cluster=cluster, plan=plan, memory=memory, step=step, ideal_seconds=ideal,
-        fit_probability=fit_probability(float(device.value), cluster), mfu=ideal / seconds,
+        fit_probability=fit_probability(memory.needed_bytes, cluster), mfu=ideal / seconds,
         tokens_per_second_per_gpu=banded(rate, quantity="tokens_per_second_per_gpu"),
         hfu=hardware * ideal / seconds, host=host_memory(architecture, plan, cluster),
         host_capacity=host_capacity(cluster), binds=binds(memory, step, cluster),
@@ -232,7 +232,7 @@ def host_capacity(cluster: Cluster) -> int | None:
 
 def binds(memory: TrainingMemory, step: Estimate, cluster: Cluster) -> str:
     """Return what limits the run: memory where it does not fit, else the largest part of the step."""
-    if memory.device.value > cluster.node.memory_bytes:
+    if memory.needed_bytes > cluster.node.memory_bytes:
         largest = max((part for part in memory.allocated.parts), key=lambda part: part.value)
         return f"memory: {largest.name}"
     part = max(step.parts, key=lambda part: part.value)

@@ -128,11 +128,11 @@ def _reason(part: str, plan: TrainingPlan, cluster: Cluster) -> str:
 def why_too_big(architecture: Architecture, candidate: Candidate, cluster: Cluster) -> str:
     """Return by how much a plan runs out of memory, where, and what is largest there."""
     memory = training_memory(architecture, candidate.plan, cluster.gpu, coefficients=shipped_coefficients())
-    over = candidate.device_bytes - cluster.node.memory_bytes
+    over = candidate.needed_bytes - cluster.node.memory_bytes
     largest = max(memory.allocated.parts, key=lambda part: part.value)
     where = f" on stage {memory.stage}" if memory.stages > 1 else ""
     if over <= 0:
-        chance = fit_probability(candidate.device_bytes, cluster)
+        chance = fit_probability(candidate.needed_bytes, cluster)
         return f"fits with {chance:.0%} only{where}: most is {largest.name}, {format_gib(largest.value)}"
     return f"OOM by {format_gib(over)}{where}: most is {largest.name}, {format_gib(largest.value)}"
 
@@ -175,7 +175,7 @@ def changes(architecture: Architecture, cluster: Cluster, plan: TrainingPlan) ->
     def score(chosen: TrainingPlan) -> tuple[float, float]:
         memory = training_memory(architecture, chosen, cluster.gpu, coefficients=known)
         seconds = float(step_time(architecture, chosen, cluster).value)
-        return float(memory.device.value), seconds / chosen.sequence_length
+        return memory.needed_bytes, seconds / chosen.sequence_length
 
     def saving(chosen: TrainingPlan, held: float) -> tuple[str, TrainingPlan, float, float] | None:
         for text, change in _ladder(chosen):

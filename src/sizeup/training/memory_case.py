@@ -7,7 +7,7 @@ import math
 from sizeup.fitted.training_memory import shipped_coefficients
 from sizeup.llm.architecture import Architecture
 from sizeup.machine.gpus import Gpu
-from sizeup.physics.training_memory import TrainingMemory, training_memory
+from sizeup.physics.training_memory import training_memory
 from sizeup.plan.training import TrainingPlan
 
 
@@ -24,15 +24,6 @@ def out_of_memory_probability(device_bytes: float, *, capacity_bytes: float, spr
     return (1 + math.erf(distance)) / 2
 
 
-def needed_bytes(memory: TrainingMemory) -> float:
-    """Return what a run cannot do without [bytes]: live tensors and what lies outside the allocator's pool.
-
-    Before it gives up, the allocator hands unused blocks back, so fragmentation alone seldom ends a run.
-    """
-    outside = float(memory.device.value) - float(memory.reserved.value)
-    return float(memory.allocated.value) + outside
-
-
 def predict_memory(
     plan: TrainingPlan, architecture: Architecture, gpu: Gpu, *, rank: str = "max", left_out: str | None = None
 ) -> tuple[dict[str, float], float]:
@@ -44,7 +35,5 @@ def predict_memory(
     known = shipped_coefficients(without=left_out)
     memory = training_memory(architecture, plan, gpu, coefficients=known, rank=rank)
     meters = {name: float(memory.meter(name).value) for name in ("allocated", "reserved", "nvidia-smi")}
-    chance = out_of_memory_probability(
-        needed_bytes(memory), capacity_bytes=gpu.memory_bytes, spread=known.device_spread
-    )
+    chance = out_of_memory_probability(memory.needed_bytes, capacity_bytes=gpu.memory_bytes, spread=known.device_spread)
     return meters, chance

@@ -11,7 +11,7 @@ from sizeup.errors import UserError
 from sizeup.fitted.training_memory import shipped_coefficients
 from sizeup.llm.architecture import Architecture
 from sizeup.machine import Cluster
-from sizeup.physics.training_memory import ZERO_STAGES, peak_bytes
+from sizeup.physics.training_memory import ZERO_STAGES, PeakBytes, peak_bytes
 from sizeup.physics.training_ranks import Columns
 from sizeup.plan.pipelines import pipeline
 from sizeup.plan.training import Layout, TrainingPlan
@@ -35,6 +35,7 @@ class Scores:
     """Memory [bytes], time [s] and fit of every plan of a family; far from fitting, the time is infinite."""
 
     device_bytes: Any
+    needed_bytes: Any
     step_seconds: Any
     tokens: Any
     fits: Any
@@ -45,8 +46,8 @@ class Scores:
         return self.step_seconds / self.tokens
 
 
-def device_bytes(family: Family, cluster: Cluster, *, repeats: Any, shards: Any) -> Any:
-    """Return the driver-visible peak of every plan of a family [bytes]."""
+def peaks(family: Family, cluster: Cluster, *, repeats: Any, shards: Any) -> PeakBytes:
+    """Return the peak of every plan of a family by meter [bytes]."""
     base, columns = family.base, family.columns
     layout = Columns(
         **{name: columns[name] for name in (*AXES, "micro_batch")}, sequence_length=base.sequence_length,
@@ -55,7 +56,7 @@ def device_bytes(family: Family, cluster: Cluster, *, repeats: Any, shards: Any)
         offload_parameters=int(base.offload_parameters), pipeline=pipeline(base.schedule),
     )  # fmt: skip
     known = shipped_coefficients()
-    return peak_bytes(family.facts, layout, cluster.gpu, coefficients=known, compiled=base.compile).device
+    return peak_bytes(family.facts, layout, cluster.gpu, coefficients=known, compiled=base.compile)
 
 
 def step_seconds(
@@ -66,15 +67,16 @@ def step_seconds(
     gathers = family.lookup(dict.fromkeys(GATHERS, 1))
     scatters = family.lookup(dict.fromkeys(GATHERS | {"zero2"}, 1))
     columns = {name: values[rows] for name, values in family.columns.items() if name != "sharding"}
+    sequence = (columns["tp"] > 1) * int(base.layout.sequence_parallel)
     steps = replace(
         step_plan(base, work), **columns, shards=shards[rows], gathers=gathers[rows], scatters=scatters[rows],
-        micro_batches=repeats[rows], sequence_parallel=family.sequence_parallel[rows],
+        micro_batches=repeats[rows], sequence_parallel=sequence,
     )  # fmt: skip
     return step_parts_of(architecture, base, cluster, steps=steps).seconds()
 
 
 def safe_bytes(cluster: Cluster) -> float:
-    """Return the predicted peak up to which nine in ten plans fit one card [bytes]."""
+    """Return the need, as predicted, up to which nine in ten plans fit one card [bytes]."""
     return cluster.node.memory_bytes * math.exp(-SAFE * shipped_coefficients().device_spread)
 
 
@@ -86,21 +88,25 @@ def evaluate(
 
     columns, base = family.columns, family.base
     repeats, shards = repeats_of(base, columns, free_batch=free_batch), shards_of(family, cluster)
-    memory = device_bytes(family, cluster, repeats=repeats, shards=shards)
-    seconds = np.full(len(memory), np.inf)
-    kept = np.flatnonzero(memory <= NEAR * limit)
+    memory = peaks(family, cluster, repeats=repeats, shards=shards)
+    needed = memory.needed
+    seconds = np.full(len(needed), np.inf)
+    kept = np.flatnonzero(needed <= NEAR * limit)
     if len(kept):
         seconds[kept] = step_seconds(architecture, family, cluster, kept, repeats=repeats, shards=shards)
     tokens = base.sequence_length * columns["micro_batch"] * columns["dp"] * repeats
-    return Scores(device_bytes=memory, step_seconds=seconds, tokens=tokens, fits=memory <= limit)
+    return Scores(
+        device_bytes=memory.device, needed_bytes=needed, step_seconds=seconds, tokens=tokens, fits=needed <= limit
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One plan of a search with its memory [bytes] and step time [s] (infinite far from fitting)."""
+    """One plan of a search with its memory, what it cannot do without [bytes], and step time [s] (or infinite)."""
 
     plan: TrainingPlan
     device_bytes: float
+    needed_bytes: float
     step_seconds: float
 
     @property
@@ -157,9 +163,9 @@ def search(
     fastest = sorted(pools, key=lambda found: found.seconds_per_token)
     closest = sorted(misses, key=lambda found: found.seconds_per_token) if pools else misses + least
     if not pools:
-        lowest = min(found.device_bytes for found in closest)
+        lowest = min(found.needed_bytes for found in closest)
         # near misses of about the same memory: the fastest first
-        closest = sorted(closest, key=lambda f: (f.device_bytes > ABOUT_LEAST * lowest, f.seconds_per_token))
+        closest = sorted(closest, key=lambda f: (f.needed_bytes > ABOUT_LEAST * lowest, f.seconds_per_token))
     return Found(
         best=_diverse(fastest, count), near_misses=_diverse(closest, count), evaluated=evaluated, fitting=fitting
     )
@@ -169,14 +175,13 @@ def _least(architecture: Architecture, family: Family, scores: Scores, cluster: 
     """Return the plan of a family that needs least memory; the fastest of those that need hardly more."""
     import numpy as np
 
-    rows = np.flatnonzero(scores.device_bytes <= ABOUT_LEAST * scores.device_bytes.min())
+    rows = np.flatnonzero(scores.needed_bytes <= ABOUT_LEAST * scores.needed_bytes.min())
     repeats = repeats_of(family.base, family.columns, free_batch=free_batch)
     shards = shards_of(family, cluster)
     times = step_seconds(architecture, family, cluster, rows, repeats=repeats, shards=shards)
     first = int(np.argmin(times / scores.tokens[rows]))
-    plan = plan_at(family, int(rows[first]), cluster, free_batch=free_batch)
-    found = float(scores.device_bytes[rows[first]])
-    return Candidate(plan=plan, device_bytes=found, step_seconds=float(times[first]))
+    found = _candidate(family, scores, int(rows[first]), cluster, free_batch)
+    return replace(found, step_seconds=float(times[first]))
 
 
 def _smallest(values: Any, count: int) -> list[int]:
@@ -216,7 +221,8 @@ def no_plan(
 def _candidate(family: Family, scores: Scores, index: int, cluster: Cluster, free_batch: bool) -> Candidate:
     return Candidate(
         plan=plan_at(family, index, cluster, free_batch=free_batch),
-        device_bytes=float(scores.device_bytes[index]), step_seconds=float(scores.step_seconds[index]),
+        device_bytes=float(scores.device_bytes[index]), needed_bytes=float(scores.needed_bytes[index]),
+        step_seconds=float(scores.step_seconds[index]),
     )  # fmt: skip
 
 

@@ -27,10 +27,9 @@ DOUBLINGS = 3
 """How many times the cards are halved and doubled around those of the answer."""
 
 
-def device_bytes(architecture: Architecture, plan: TrainingPlan, cluster: Cluster) -> float:
-    """Return the peak of a plan on its worst rank by the driver's count [bytes]."""
-    found = training_memory(architecture, plan, cluster.gpu, coefficients=shipped_coefficients())
-    return float(found.device.value)
+def needed_bytes(architecture: Architecture, plan: TrainingPlan, cluster: Cluster) -> float:
+    """Return what a plan cannot do without on its worst rank, which decides whether it fits [bytes]."""
+    return training_memory(architecture, plan, cluster.gpu, coefficients=shipped_coefficients()).needed_bytes
 
 
 def sequence_sweep(answer: TrainingAnswer) -> Sweep:
@@ -38,7 +37,7 @@ def sequence_sweep(answer: TrainingAnswer) -> Sweep:
     step = SEQUENCE_STEP if answer.plan.sequence_length >= SEQUENCE_STEP else FINE_STEP
 
     def size(tokens: int) -> float:
-        return device_bytes(answer.architecture, replace(answer.plan, sequence_length=tokens), answer.cluster)
+        return needed_bytes(answer.architecture, replace(answer.plan, sequence_length=tokens), answer.cluster)
 
     limit = safe_bytes(answer.cluster)
     found = step * largest(lambda steps: size(steps * step) <= limit, most=LONGEST_SEQUENCE // step)
@@ -56,7 +55,7 @@ def micro_batch_sweep(answer: TrainingAnswer) -> Sweep:
     def size(count: int) -> float:
         batch = plan.micro_batches * plan.layout.dp * count
         wider = replace(plan, micro_batch=count, global_batch=batch)
-        return device_bytes(answer.architecture, wider, answer.cluster)
+        return needed_bytes(answer.architecture, wider, answer.cluster)
 
     limit = safe_bytes(answer.cluster)
     found = largest(lambda count: size(count) <= limit, most=LARGEST_MICRO_BATCH)
