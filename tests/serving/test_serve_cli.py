@@ -82,6 +82,26 @@ def test_unknown_engine_and_two_loads_are_errors() -> None:
         run("llama-3.1-8b", "--gpu", "h100", "--rate", "1", "--burst", "4")
 
 
+def test_what_cannot_be_served_says_why() -> None:
+    with pytest.raises(UserError, match="token by token"):
+        run("bert-base-uncased", "--gpu", "h100")
+    longer = run_json("llama-3.1-8b", "--gpu", "h100", "--gpus", "1", "--input", "200k")
+    assert "longer than the model's context of 131,072" in longer["problems"][0]
+    shorter = run_json("llama-3.1-8b", "--gpu", "h100", "--gpus", "1", "--max-model-len", "1k")
+    assert "longer than max_model_len" in shorter["problems"][0]
+    cache = run_json("llama-3.1-8b", "--gpu", "h100", "--gpus", "1", "--cache-dtype", "q8_0")
+    assert "vLLM has no q8_0 cache" in cache["problems"][0]
+    assert run_json("llama-3.1-8b", "--gpu", "rtx-4090", "--gpus", "1", "--format", "q4_k_m", "--cache-dtype", "q8_0")[
+        "fits"
+    ]
+
+
+def test_a_context_that_the_cache_does_not_hold_is_cut_in_the_command() -> None:
+    answer = run_json("llama-3.1-70b", "--gpu", "h100", "--gpus", "1", "--format", "fp8")
+    assert f"--max-model-len {answer['largest_context']}" in answer["flags"]["vllm"]
+    assert "--max-model-len" not in run_json("llama-3.1-8b", "--gpu", "h100", "--gpus", "1")["flags"]["vllm"]
+
+
 def test_trace_and_scenario(tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
     trace.write_text("arrival_seconds,input,output\n0,1000,100\n1,2000,200\n2,3000,300\n")
@@ -177,6 +197,23 @@ def test_a_price_of_ones_own_is_used() -> None:
     answer = run_json(*words, "--usd-per-gpu-hour", "0.36")
     dollars = 0.36 / 3600 / answer["output_tokens_per_second"] * 1e6
     assert answer["usd_per_million_output_tokens"] == pytest.approx(dollars)
+
+
+def test_fewer_sequences_at_once_meet_a_tpot_that_all_of_them_miss() -> None:
+    words = ("llama-3.1-8b", "--gpu", "h100", "--gpus", "1", "--format", "bf16", "--cache-dtype", "bf16",
+             "--concurrency", "128", "--tpot", "20")  # fmt: skip
+    answer = run_json(*words)
+    assert answer["meets_targets"]
+    assert answer["plan"]["max_num_seqs"] < 128
+    assert answer["tpot_ms"] <= 20
+    assert f"--max-num-seqs {answer['plan']['max_num_seqs']}" in answer["flags"]["vllm"]
+
+
+def test_measured_runs_like_it_are_named() -> None:
+    near = run_json("llama-3.1-70b", "--gpu", "h100", "--gpus", "4", "--format", "fp8")["nearest_measured"]
+    assert "of this model on this card" in near
+    far = run_json("qwen3-8b", "--gpu", "gb200", "--gpus", "1", "--format", "bf16")["nearest_measured"]
+    assert "on other cards" in far
 
 
 def test_the_cheapest_card_comes_first() -> None:

@@ -141,6 +141,7 @@ def answer_dict(answer: ServingAnswer) -> dict[str, Any]:
         "ladder": [rung_dict(rung) for rung in answer.ladder],
         "offers": [rung_dict(rung) for rung in answer.offers],
         "disaggregated": pools_dict(answer.pools) if answer.pools else None,
+        "nearest_measured": answer.nearest,
         "passed_over": list(answer.passed_over),
         "searched_points": answer.searched,
         "assumptions": list(answer.assumptions),

@@ -131,7 +131,7 @@ def _speed(answer: ServingAnswer, speed: Speed) -> list[str]:
         f"{p.name} {p.value / speed.step.value:.0%}" for p in parts if p.value >= 0.01 * speed.step.value
     )
     lines += wrap(f"a decode step of {format_seconds(speed.step.value)}: {shares}")
-    return [*lines, *wrap(f"binds: {speed.binds}")]
+    return [*lines, *wrap(f"binds: {speed.binds}"), *wrap(answer.nearest)]
 
 
 def _row(name: str, estimate: Estimate, show: Any) -> list[str]:

@@ -16,6 +16,7 @@ from sizeup.machine import Cluster, Gpu
 from sizeup.machine.instances import Instance, list_instances
 from sizeup.physics.queueing import Requests
 from sizeup.physics.serving_time import StepShape
+from sizeup.plan.engines import engine
 from sizeup.plan.serving import Load, ServingPlan
 from sizeup.serving.commands import Start, commands
 from sizeup.serving.memory import ServingMemory, serving_memory
@@ -37,6 +38,9 @@ from sizeup.serving.speed import (
 SECONDS_PER_HOUR = 3600
 MILLION = 1e6
 GIGA = 1e9
+LLAMA_CACHES = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+"""Cache formats in blocks, which llama.cpp alone has ([llama_cpp])."""
+
 PREFILL_BOUND = 0.5
 """Share of the time spent on other requests' prompts from which prompts are what binds."""
 
@@ -86,6 +90,10 @@ def check_hardware(gpu: Gpu, plan: ServingPlan) -> list[str]:
     if llama and not known.is_gguf:
         found.append(f"llama.cpp loads GGUF files, not {known.name}: use q4_k_m, q8_0 or gguf-bf16")
     capability = float(gpu.compute_capability or 0) if nvidia else 0.0
+    blocks = plan.kv_dtype in LLAMA_CACHES
+    if plan.kv_dtype and (blocks if not llama else plan.kv_dtype.startswith("fp8")):
+        others = "fp16, q8_0 or q4_0" if llama else "bf16, fp8"
+        found.append(f"{engine(plan.engine).title} has no {plan.kv_dtype} cache: {others}")
     if not nvidia and known.name.startswith(("fp8", "nvfp4")) and not gpu.peak_flops_per_second.get(known.compute):
         found.append(f"{gpu.name} has no {known.compute} units for {known.name} weights")
     # weight-only kernels run 8-bit and 4-bit floats on cards from Ampere on
@@ -94,6 +102,19 @@ def check_hardware(gpu: Gpu, plan: ServingPlan) -> list[str]:
         found.append(
             f"{known.name} needs compute capability {known.compute_capability:g}; {gpu.name} has {capability:g}"
         )
+    return found
+
+
+def problems_of(
+    architecture: Architecture, gpu: Gpu, plan: ServingPlan, memory: ServingMemory, load: Load
+) -> list[str]:
+    """Return why a plan cannot serve a load: memory, layout, formats, or requests longer than it takes."""
+    found = [*memory.reasons, *check_hardware(gpu, plan)]
+    longest = architecture.max_positions
+    if plan.max_model_len and load.longest > plan.max_model_len:
+        found.append(f"requests of {load.longest:,} tokens are longer than max_model_len {plan.max_model_len:,}")
+    elif longest and load.longest > longest:
+        found.append(f"requests of {load.longest:,} tokens are longer than the model's context of {longest:,}")
     return found
 
 
@@ -131,7 +152,7 @@ def serve(
     gpu = card_of(cluster)
     plan = within_room(architecture, plan, gpu, load)
     memory = serving_memory(architecture, plan, gpu, load=load)
-    problems = [*memory.reasons, *check_hardware(gpu, plan)]
+    problems = problems_of(architecture, gpu, plan, memory, load)
     speed, most = None, None
     if not problems:
         room = room_of(memory, load, plan)

@@ -144,7 +144,8 @@ class ServingAnswer:
 
     ``fits`` is about memory and layout alone. ``saturation_rate`` is set where the rate asked for is at or above it:
     the queue grows and there is no speed to tell. ``ladder`` are changes that mend what is wrong, or make it faster;
-    ``passed_over`` says why formats nearer to the original were not taken; ``offers`` compares cards.
+    ``passed_over`` says why formats nearer to the original were not taken; ``offers`` compares cards;
+    ``nearest`` names measured runs like it.
     """
 
     name: str
@@ -165,6 +166,7 @@ class ServingAnswer:
     saturation_rate: float | None = None
     problems: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
+    nearest: str = ""
     offers: tuple[Rung, ...] = ()
     pools: Pools | None = None
     alternatives: tuple[Row, ...] = ()

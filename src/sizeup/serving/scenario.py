@@ -15,6 +15,7 @@ from sizeup.plan.engines import engine
 from sizeup.plan.serving import Arrival, Drafting, DraftMethod, Load, ServingLayout, ServingPlan
 from sizeup.scenario import checked
 from sizeup.serving.disaggregate import disaggregated
+from sizeup.serving.fitting import generates
 from sizeup.serving.flags import KINDS, LAYOUT
 from sizeup.serving.ladder import ladder, offers
 from sizeup.serving.results import Pools, ServingAnswer, Targets
@@ -144,6 +145,8 @@ def _served(spec: str) -> Model:
     known = load_model(spec)
     if known.architecture is None or not known.has_layers:
         raise UserError(f"{known.name} has no layers to serve: a configuration is needed, not a size")
+    if not generates(known.architecture):
+        raise UserError(f"{known.name} writes no text token by token: there is nothing to decode")
     return known
 
 

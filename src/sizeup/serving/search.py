@@ -20,6 +20,7 @@ from sizeup.machine.instances import Instance
 from sizeup.plan.engines import engine
 from sizeup.plan.serving import Load, ServingLayout, ServingPlan
 from sizeup.serving.answer import priced, requests_of, resolved, serve, usd_per_million
+from sizeup.serving.nearest import nearest_words
 from sizeup.serving.open_loop import Saturated, most_flying, most_rate, open_speed
 from sizeup.serving.results import Row, ServingAnswer, Targets
 from sizeup.serving.space import Option, layouts, offloaded, option, possible, powers, precisions
@@ -32,6 +33,9 @@ CONCURRENCIES = tuple(sorted({round(2 ** (i / 4)) for i in range(53)}))
 """Requests in flight on a front: powers of the fourth root of two up to 8,192."""
 
 SHOWN = 5
+
+LIMITED = 3
+"""Layouts that are tried with fewer sequences at once where TPOT misses its target."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +164,31 @@ def choose(asked: Question, base: ServingPlan, cluster: Cluster) -> _Chosen:
         tried.append(_Chosen(options=tuple(found), rows=tuple(rows), passed=tuple(passed)))
         if rows[0].fits and rows[0].meets:
             return tried[-1]
+        limited = _limited(asked, rows, cluster)
+        if limited:
+            return replace(
+                tried[-1], options=(*found, *limited[0]), rows=tuple(ranked((*limited[1], *rows), asked.load))
+            )
         why = rows[0].why or why_not(rows[0], rows[0], asked.targets)
         passed.append(f"{plan.weight_format} weights, {plan.kv_dtype} cache: {why}")
     fitting = [one for one in tried if one.rows[0].fits]
     if fitting:
         return replace(fitting[0], passed=())
     return _in_host_memory(asked, base, cluster, tuple(passed)) or replace(tried[0], passed=())
+
+
+def _limited(asked: Question, rows: list[Row], cluster: Cluster) -> tuple[list[Option], list[Row]] | None:
+    """Return the best layouts with fewer sequences at once, where that alone meets a target of TPOT; the rest queue."""
+    if asked.targets.tpot_seconds is None or not rows[0].fits or rows[0].plan.max_num_seqs or asked.load.kind == "open":
+        return None
+    found = [
+        option(asked.architecture, replace(row.plan, max_num_seqs=most), cluster, asked.load)
+        for row in rows[:LIMITED] if row.fits
+        for most in powers(asked.load.concurrency)[:-1]
+    ]  # fmt: skip
+    judged = [at_load(one, cluster, asked) for one in found]
+    good = [(one, row) for one, row in zip(found, judged, strict=True) if row.fits and row.meets]
+    return ([one for one, _ in good], [row for _, row in good]) if good else None
 
 
 def _in_host_memory(asked: Question, base: ServingPlan, cluster: Cluster, passed: tuple[str, ...]) -> _Chosen | None:
@@ -209,6 +232,7 @@ def find(asked: Question, base: ServingPlan, cluster: Cluster) -> ServingAnswer:
         pareto=tuple(pareto(points)),
         searched=len(points) + len(rows),
         passed_over=chosen.passed,
+        nearest=nearest_words(asked.name, cluster.gpu.key, plan, asked.load),
     )
 
 

@@ -11,7 +11,7 @@ from sizeup.llm.architecture import Architecture
 from sizeup.llm.formats import format_named, weight_formats
 from sizeup.machine import Cluster, Gpu
 from sizeup.plan.serving import Load, ServingLayout, ServingPlan
-from sizeup.serving.answer import card_of, check_hardware, room_of
+from sizeup.serving.answer import card_of, check_hardware, problems_of, room_of
 from sizeup.serving.limits import layout_problems
 from sizeup.serving.memory import ServingMemory, serving_memory
 from sizeup.serving.speed import Deployment, deployment
@@ -120,7 +120,7 @@ def option(architecture: Architecture, plan: ServingPlan, cluster: Cluster, load
     """Return a plan with its memory; a plan that cannot be says why."""
     gpu = card_of(cluster)
     memory = serving_memory(architecture, plan, gpu, load=load)
-    problems = [*memory.reasons, *check_hardware(gpu, plan)]
+    problems = problems_of(architecture, gpu, plan, memory, load)
     made = None
     if not problems:
         try:

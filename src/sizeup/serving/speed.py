@@ -15,7 +15,7 @@ from sizeup.llm.architecture import Architecture
 from sizeup.llm.cache import CACHE_DTYPE_BITS, cache_dtype
 from sizeup.llm.stored import stored_format_name
 from sizeup.machine import Gpu
-from sizeup.physics.numeric import Column, ceil_div, maximum, minimum, where
+from sizeup.physics.numeric import Column, ceil_div, is_column, maximum, minimum, where
 from sizeup.physics.queueing import (
     Latency,
     Requests,
@@ -321,6 +321,33 @@ def closed_speed(made: Deployment, requests: Requests, concurrency: Column, *, s
     ``steady`` leaves out what a measurement sees of its start.
     """
     share = maximum(concurrency / made.replicas, 1)
+    found = _replica_loop(made, requests, share, steady=steady)
+    if is_column(share) or share > 1:
+        alone = _replica_loop(made, requests, 1.0, steady=steady)
+        found = _no_slower_than(found, alone, minimum(share, made.room))
+    whole = minimum(made.replicas, maximum(concurrency, 1))
+    return replace(
+        found, requests_per_second=found.requests_per_second * whole,
+        tpot_seconds=found.tpot_seconds / made.tokens_per_step,
+    )  # fmt: skip
+
+
+def _no_slower_than(found: Latency, alone: Latency, running: Column) -> Latency:
+    """Return a loop that lets through what one request alone does, at least: a request more never lowers a rate.
+
+    Prompts in each other's way count in TTFT and in TPOT; where that counts more than all there is, TTFT gives way, so
+    that requests in flight stay rate x time in the system.
+
+    Source: [little1961]
+    """
+    rate = maximum(found.requests_per_second, alone.requests_per_second)
+    excess = running * (1 / found.requests_per_second - 1 / rate)
+    ttft = maximum(found.ttft_seconds - excess, minimum(found.ttft_seconds, alone.ttft_seconds))
+    return replace(found, ttft_seconds=ttft, requests_per_second=rate)
+
+
+def _replica_loop(made: Deployment, requests: Requests, share: Column, *, steady: bool) -> Latency:
+    """Return the latency of ``share`` requests in flight on one replica; TPOT is time per decode step."""
     scheduler, fresh, context = made.scheduler, requests.fresh, requests.mean_context
     stepped = in_steps(made, requests)
     loop = closed_loop(concurrency=share, room=made.room, requests=stepped, scheduler=scheduler)
@@ -330,17 +357,12 @@ def closed_speed(made: Deployment, requests: Requests, concurrency: Column, *, s
         disorder = replace(disorder, together=0.0)
     beside = loop.decoding if scheduler.mixes else 0
     full = minimum(scheduler.limit, prompts)
-    found = closed_loop_latency(
+    return closed_loop_latency(
         loop, concurrency=share, decode_seconds=made.seconds(StepShape(decodes=loop.decoding, context=context)),
         prompt_step_seconds=made.seconds(StepShape(decodes=beside, context=context, chunk=loop.chunk, prompt=fresh)),
         prompt_alone_seconds=made.seconds(StepShape(decodes=0, context=1, chunk=full, prompt=fresh)),
         burst_steps=maximum(prompts / scheduler.limit, 1), scheduler=scheduler, disorder=disorder,
         request_seconds=made.known.speed.request_seconds,
-    )  # fmt: skip
-    whole = minimum(made.replicas, maximum(concurrency, 1))
-    return replace(
-        found, requests_per_second=found.requests_per_second * whole,
-        tpot_seconds=found.tpot_seconds / made.tokens_per_step,
     )  # fmt: skip
 
 
