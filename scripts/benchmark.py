@@ -114,6 +114,7 @@ def main() -> None:
         ("sizeup serve llama-3.1-8b, 1 H100", command("serve", "llama-3.1-8b", "--gpu", "1xh100", "--gpus", "1"), RUNS),
         ("sizeup serve deepseek-v3, 8 H200", command("serve", "deepseek-v3", "--gpu", "8xh200"), RUNS),
         ("sizeup fit, RTX 4090", command("fit", "--gpu", "rtx-4090"), RUNS),
+        ("sizeup train gpt3-175b, 1,024 A100", command("train", "gpt3-175b", "--gpu", "1024xa100-80gb"), RUNS),
         ("all catalog models in one process", catalog, 1),
     ]
     for name, action, runs in rows:

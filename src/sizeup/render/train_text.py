@@ -100,8 +100,9 @@ def _band(band: Band | None, show: Any) -> str:
 
 def _memory(answer: TrainingAnswer) -> list[str]:
     memory, capacity = answer.memory, float(answer.cluster.node.memory_bytes)
+    meter = "nvidia-smi" if answer.cluster.gpu.vendor == "nvidia" else "the driver"
     place = f"stage {memory.stage} of {memory.stages}" if memory.stages > 1 else "every rank"
-    whole = f"memory  {number(format_gib(memory.device.value))} of {format_gib(capacity)} as nvidia-smi counts, "
+    whole = f"memory  {number(format_gib(memory.device.value))} of {format_gib(capacity)} as {meter} counts, "
     lines = wrap(f"{whole}worst rank ({place}, {memory.moment})", indent=0, hang=8)
     lines += [dim(line) for line in wrap(_band(memory.device.band, format_gib))]
     leaves = [part for part in memory.device.walk() if not part.parts]
@@ -169,13 +170,15 @@ def _totals(totals: Totals) -> list[str]:
 def _alternatives(answer: TrainingAnswer) -> list[str]:
     lines = [strong("other plans, and why they are not first:")]
     for item in answer.alternatives:
-        lines += [f"  {plan_words(item.plan)}", *wrap(_alternative(item), indent=4, hang=2)]
+        lines += [f"  {plan_words(item.plan)}", *wrap(_alternative(item, answer), indent=4, hang=2)]
     return lines
 
 
-def _alternative(item: Alternative) -> str:
-    """Return time, price and memory of a plan, and why it is not the first."""
+def _alternative(item: Alternative, answer: TrainingAnswer) -> str:
+    """Return time, price and memory of a plan, and why it is not the first; the rate where steps are not equal."""
     found = [format_seconds(item.step_seconds)] if item.step_seconds else []
+    if item.tokens_per_second_per_gpu and item.plan.global_batch != answer.plan.global_batch:
+        found = [f"{significant(item.tokens_per_second_per_gpu)} tokens/s per GPU"]
     if item.days:
         found = [days_words(item.days), *([format_dollars(item.usd)] if item.usd else [])]
     return "   ".join([*found, format_gib(item.device_bytes), dim(item.why)])
