@@ -193,6 +193,12 @@ def device_part(plan: TrainingPlan, name: str) -> float:
     return float(moments(facts, columns, stage=0)["loss"][name])
 
 
+def test_a_batch_that_nobody_gave_is_one_that_the_micro_batch_divides() -> None:
+    found = sizeup.train("llama-3.2-1b", gpu="h100", gpus=8, micro_batch=3)
+    assert found.plan.micro_batch == 3
+    assert found.plan.global_batch % 24 == 0
+
+
 def test_flags_of_adapters_need_an_adapter() -> None:
     with pytest.raises(UserError, match="dora is for adapters"):
         sizeup.train("llama-3.2-1b", gpu="h100", dora=True)

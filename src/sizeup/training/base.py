@@ -59,7 +59,8 @@ def base_plan(
         sequence_length = min(architecture.max_positions or USUAL_SEQUENCE, USUAL_SEQUENCE)
         notes.append(f"sequence length: {sequence_length}")
     if global_batch is None:
-        global_batch = _usual_batch(method, sequence_length, cluster.gpus, notes)
+        each = cluster.gpus * int(given.get("micro_batch") or 1)
+        global_batch = _usual_batch(method, sequence_length, cluster.gpus, each, notes)
     chosen = {field: given[flag] for flag, field in PLAN_FLAGS.items() if given.get(flag) is not None}
     optimizer(chosen.get("optimizer", "adamw"))
     pipeline(chosen.get("schedule", "1f1b"))
@@ -107,11 +108,12 @@ def _adapter(method: str, given: Mapping[str, Any], notes: list[str]) -> Adapter
     )
 
 
-def _usual_batch(method: str, sequence: int, gpus: int, notes: list[str]) -> int:
+def _usual_batch(method: str, sequence: int, gpus: int, each: int, notes: list[str]) -> int:
+    """Return the sequences of one step where nobody says: for pre-training a multiple of ``each``."""
     if method in FINE_TUNING:
         notes.append("global batch: follows the micro-batch (no accumulation)")
         return gpus
-    size = max(1, round(USUAL_BATCH_TOKENS / sequence / gpus)) * gpus
+    size = max(1, round(USUAL_BATCH_TOKENS / sequence / each)) * each
     notes.append(f"global batch: {size} sequences (about 4M tokens per step)")
     return size
 
