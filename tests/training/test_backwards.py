@@ -13,6 +13,8 @@ from sizeup.cli.train import train
 from sizeup.errors import UserError
 from sizeup.evidence.likeness import training_likeness
 from sizeup.plan.training import Layout, TrainingPlan
+from sizeup.training.best import simplest
+from sizeup.training.search import Candidate
 from sizeup.training.totals import RunTerms
 
 SMALL = "llama-3.2-1b"
@@ -146,6 +148,17 @@ def test_near_misses_say_by_how_much() -> None:
     assert code == 0
     assert whys
     assert all("OOM by" in why or "fits with" in why for why in whys)
+
+
+def test_of_equally_fast_plans_the_simplest_comes_first() -> None:
+    plans = [
+        Candidate(
+            plan=TrainingPlan(layout=Layout(cp=cp, dp=8 // cp)), device_bytes=1, needed_bytes=1, step_seconds=seconds
+        )
+        for cp, seconds in ((2, 1.0), (1, 1.005), (1, 1.2))
+    ]
+    assert simplest(plans) is plans[1]
+    assert simplest(plans[::2]) is plans[0]
 
 
 def test_tensor_parallelism_across_nodes_is_named() -> None:

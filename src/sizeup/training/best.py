@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,8 @@ from sizeup.training.totals import RunTerms, Whole, whole_run
 from sizeup.units import format_gib
 
 SHOWN = 4
+TIE = 1.01
+"""Plans within this many times the time of the fastest count as equally fast: the bands are far wider."""
 WORTH_SAYING = 0.99
 """A change that leaves more than this share of the time is not worth a line."""
 SHORTEST = 512
@@ -52,7 +54,7 @@ def train(
     if not found.best:
         whole = float(cluster.node.memory_bytes)
         found = search(architecture, base, cluster, fixed=chosen, free_batch=free_batch, count=SHOWN + 2, limit=whole)
-    first = found.best[0] if found.best else found.near_misses[0]
+    first = simplest(found.best) if found.best else found.near_misses[0]
     best = answer(name, architecture, cluster, first.plan, tokens=tokens, terms=terms)
     others = _alternatives(architecture, cluster, found, first, best, tokens)
     if found.best:
@@ -65,6 +67,17 @@ def train(
     )
 
 
+def simplest(best: Sequence[Candidate]) -> Candidate:
+    """Return the plan that divides the model in the fewest ways among those as fast as the first, within :data:`TIE`."""
+
+    def ways(found: Candidate) -> int:
+        layout = found.plan.layout
+        return sum(size > 1 for size in (layout.tp, layout.pp, layout.cp, layout.ep, layout.vpp))
+
+    ties = [found for found in best if found.seconds_per_token <= TIE * best[0].seconds_per_token]
+    return min(ties, key=lambda found: (ways(found), found.seconds_per_token))
+
+
 def _alternatives(
     architecture: Architecture,
     cluster: Cluster,
@@ -74,7 +87,7 @@ def _alternatives(
     tokens: float | None,
 ) -> tuple[Alternative, ...]:
     rows = []
-    for candidate in found.best[1 : 1 + SHOWN]:
+    for candidate in [other for other in found.best if other is not first][:SHOWN]:
         step = step_time(architecture, candidate.plan, cluster)
         why = why_slower(best.step, step, first.plan, candidate.plan, cluster)
         rows.append(_alternative(candidate, cluster, why, tokens=tokens))
