@@ -68,7 +68,7 @@ def train(
 
 
 def simplest(best: Sequence[Candidate]) -> Candidate:
-    """Return the plan that divides the model in the fewest ways among those as fast as the first, within :data:`TIE`."""
+    """Return the plan that divides the model in the fewest ways of those as fast as the first (:data:`TIE`)."""
 
     def ways(found: Candidate) -> int:
         layout = found.plan.layout
