@@ -49,8 +49,9 @@ class Scores:
 def peaks(family: Family, cluster: Cluster, *, repeats: Any, shards: Any) -> PeakBytes:
     """Return the peak of every plan of a family by meter [bytes]."""
     base, columns = family.base, family.columns
+    # floating-point columns divide faster than whole ones
     layout = Columns(
-        **{name: columns[name] for name in (*AXES, "micro_batch")}, sequence_length=base.sequence_length,
+        **{name: columns[name] * 1.0 for name in (*AXES, "micro_batch")}, sequence_length=base.sequence_length,
         micro_batches=repeats, zero=family.lookup(ZERO_STAGES), shard=shards,
         sequence_parallel=family.sequence_parallel, offload_optimizer=int(base.offload_optimizer),
         offload_parameters=int(base.offload_parameters), pipeline=pipeline(base.schedule),
@@ -66,7 +67,8 @@ def step_seconds(
     base, work = family.base, work_of(architecture)
     gathers = family.lookup(dict.fromkeys(GATHERS, 1))
     scatters = family.lookup(dict.fromkeys(GATHERS | {"zero2"}, 1))
-    columns = {name: values[rows] for name, values in family.columns.items() if name != "sharding"}
+    # floating-point columns divide faster than whole ones
+    columns = {name: values[rows] * 1.0 for name, values in family.columns.items() if name != "sharding"}
     sequence = (columns["tp"] > 1) * int(base.layout.sequence_parallel)
     steps = replace(
         step_plan(base, work), **columns, shards=shards[rows], gathers=gathers[rows], scatters=scatters[rows],
@@ -146,42 +148,63 @@ def search(
     import numpy as np
 
     limit = safe_bytes(cluster) if limit is None else limit
-    pools: list[Candidate] = []
-    misses: list[Candidate] = []
-    least: list[Candidate] = []
-    evaluated = fitting = 0
+    fitting: list[_Row] = []
+    misses: list[_Row] = []
+    least: list[_Row] = []
+    evaluated = fits = 0
     for family in families(architecture, base, cluster, fixed=fixed or {}, free_batch=free_batch):
         scores = evaluate(architecture, family, cluster, free_batch=free_batch, limit=limit)
-        evaluated, fitting = evaluated + len(family), fitting + int(scores.fits.sum())
-        for rows, kept in ((scores.fits, pools), (~scores.fits, misses)):
+        evaluated, fits = evaluated + len(family), fits + int(scores.fits.sum())
+        for rows, kept in ((scores.fits, fitting), (~scores.fits, misses)):
             pace = np.where(rows, scores.seconds_per_token, np.inf)
-            kept += [_candidate(family, scores, i, cluster, free_batch) for i in _smallest(pace, 4 * count)]
-        if not pools and not misses:
-            least.append(_least(architecture, family, scores, cluster, free_batch))
+            kept += [_Row(float(pace[i]), family, scores, i) for i in _smallest(pace, 4 * count)]
+        if not fitting and not misses:
+            least += _least(architecture, family, scores, cluster, free_batch)
     if not evaluated:
         raise no_plan(architecture, base, cluster, fixed or {}, free_batch=free_batch)
-    fastest = sorted(pools, key=lambda found: found.seconds_per_token)
-    closest = sorted(misses, key=lambda found: found.seconds_per_token) if pools else misses + least
-    if not pools:
-        lowest = min(found.needed_bytes for found in closest)
-        # near misses of about the same memory: the fastest first
-        closest = sorted(closest, key=lambda f: (f.needed_bytes > ABOUT_LEAST * lowest, f.seconds_per_token))
-    return Found(
-        best=_diverse(fastest, count), near_misses=_diverse(closest, count), evaluated=evaluated, fitting=fitting
-    )
+    closest = sorted(misses, key=lambda row: row.pace)
+    if not fitting:
+        lowest = min(row.needed for row in misses + least)
+        # of about the same memory the fastest first
+        closest = sorted(misses + least, key=lambda row: (row.needed > ABOUT_LEAST * lowest, row.pace))
+    best = _diverse(sorted(fitting, key=lambda row: row.pace), count, cluster, free_batch)
+    near = _diverse(closest, count, cluster, free_batch)
+    return Found(best=best, near_misses=near, evaluated=evaluated, fitting=fits)
 
 
-def _least(architecture: Architecture, family: Family, scores: Scores, cluster: Cluster, free_batch: bool) -> Candidate:
-    """Return the plan of a family that needs least memory; the fastest of those that need hardly more."""
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One plan of a family by its index, and its seconds per token."""
+
+    pace: float
+    family: Family
+    scores: Scores
+    index: int
+
+    @property
+    def needed(self) -> float:
+        """What the plan cannot do without [bytes]."""
+        return float(self.scores.needed_bytes[self.index])
+
+    @property
+    def kind(self) -> tuple[int, ...]:
+        """How it divides the model."""
+        return tuple(int(self.family.columns[name][self.index]) for name in ("tp", "pp", "cp", "ep", "sharding"))
+
+
+def _least(
+    architecture: Architecture, family: Family, scores: Scores, cluster: Cluster, free_batch: bool
+) -> list[_Row]:
+    """Return the plans of a family that need least memory; the fastest of those that need hardly more."""
     import numpy as np
 
     rows = np.flatnonzero(scores.needed_bytes <= ABOUT_LEAST * scores.needed_bytes.min())
     repeats = repeats_of(family.base, family.columns, free_batch=free_batch)
     shards = shards_of(family, cluster)
-    times = step_seconds(architecture, family, cluster, rows, repeats=repeats, shards=shards)
-    first = int(np.argmin(times / scores.tokens[rows]))
-    found = _candidate(family, scores, int(rows[first]), cluster, free_batch)
-    return replace(found, step_seconds=float(times[first]))
+    scores.step_seconds[rows] = step_seconds(architecture, family, cluster, rows, repeats=repeats, shards=shards)
+    pace = scores.seconds_per_token
+    first = int(rows[np.argmin(pace[rows])])
+    return [_Row(float(pace[first]), family, scores, first)]
 
 
 def _smallest(values: Any, count: int) -> list[int]:
@@ -218,22 +241,18 @@ def no_plan(
     )
 
 
-def _candidate(family: Family, scores: Scores, index: int, cluster: Cluster, free_batch: bool) -> Candidate:
+def _candidate(row: _Row, cluster: Cluster, free_batch: bool) -> Candidate:
+    scores = row.scores
     return Candidate(
-        plan=plan_at(family, index, cluster, free_batch=free_batch),
-        device_bytes=float(scores.device_bytes[index]), needed_bytes=float(scores.needed_bytes[index]),
-        step_seconds=float(scores.step_seconds[index]),
+        plan=plan_at(row.family, row.index, cluster, free_batch=free_batch), needed_bytes=row.needed,
+        device_bytes=float(scores.device_bytes[row.index]), step_seconds=float(scores.step_seconds[row.index]),
     )  # fmt: skip
 
 
-def _diverse(found: Sequence[Candidate], count: int) -> tuple[Candidate, ...]:
+def _diverse(rows: Sequence[_Row], count: int, cluster: Cluster, free_batch: bool) -> tuple[Candidate, ...]:
     """Return the best plan, then the best of each different way to divide the model."""
-    kept: list[Candidate] = []
-    seen = set()
-    for candidate in found:
-        layout = candidate.plan.layout
-        kind = (layout.tp, layout.pp, layout.cp, layout.ep, layout.sharding)
-        if kind not in seen:
-            seen.add(kind)
-            kept.append(candidate)
-    return tuple(kept[:count])
+    kept: dict[tuple[int, ...], _Row] = {}
+    for row in rows:
+        if len(kept) < count:
+            kept.setdefault(row.kind, row)
+    return tuple(_candidate(row, cluster, free_batch) for row in kept.values())

@@ -10,6 +10,7 @@ from typing import Any
 from sizeup.llm.architecture import Architecture
 from sizeup.machine import Cluster
 from sizeup.physics.training_facts import TrainingFacts, training_facts
+from sizeup.plan.frameworks import framework
 from sizeup.plan.pipelines import pipeline
 from sizeup.plan.schedules import schedule
 from sizeup.plan.training import Layout, TrainingPlan
@@ -17,6 +18,8 @@ from sizeup.plan.training import Layout, TrainingPlan
 AXES = ("tp", "pp", "vpp", "cp", "ep", "etp", "dp")
 GATHERS = frozenset({"zero3", "fsdp", "hsdp"})
 LARGEST_MICRO_BATCH = 512
+BLOCK = 2**17
+"""Plans of one family: a search of millions takes no more memory than one of this many."""
 
 Fixed = Mapping[str, Any]
 """What the user decided, by name; the search leaves it alone."""
@@ -198,7 +201,7 @@ def shards_of(family: Family, cluster: Cluster) -> Any:
 def families(
     architecture: Architecture, base: TrainingPlan, cluster: Cluster, *, fixed: Fixed, free_batch: bool = False
 ) -> Iterator[Family]:
-    """Yield the families of a search: every way to recompute, with every sharding that the framework offers."""
+    """Yield the families of a search, in blocks: every way to recompute, with every sharding that is offered."""
     import numpy as np
 
     offered = schedule(base.framework)
@@ -214,8 +217,9 @@ def families(
     for way in ways:
         plan = replace(base, recompute=way)
         for rows, facts in _facts_by_tensor(architecture, plan, columns):
-            chosen = {name: values[rows] for name, values in columns.items()}
-            yield Family(base=plan, columns=chosen, shardings=shardings, facts=facts)
+            for start in range(0, len(rows), BLOCK):
+                chosen = {name: values[rows[start : start + BLOCK]] for name, values in columns.items()}
+                yield Family(base=plan, columns=chosen, shardings=shardings, facts=facts)
 
 
 def _facts_by_tensor(
@@ -224,6 +228,10 @@ def _facts_by_tensor(
     """Yield the rows with and without tensor parallelism where its loss keeps other bytes, else all rows at once."""
     import numpy as np
 
+    if framework(plan.framework).parallel_logit_bytes is None:
+        if len(columns["tp"]):
+            yield np.arange(len(columns["tp"])), training_facts(architecture, plan)
+        return
     single, several = (training_facts(architecture, replace(plan, layout=replace(plan.layout, tp=tp))) for tp in (1, 2))
     alone = columns["tp"] == 1
     groups = [(alone, single), (~alone, several)] if single != several else [(np.ones(len(alone), bool), single)]
