@@ -80,6 +80,16 @@ def test_cheapest_machines_are_sorted_and_hold_the_model() -> None:
         assert row.usd_per_billion_tokens == pytest.approx(hours * row.nodes * (row.instance.usd_per_hour or 0))
 
 
+def test_cheapest_machines_keep_a_deadline_and_say_when_a_budget_does_not_hold() -> None:
+    asked = {"method": "qlora", "sequence_length": 1024, "cheapest": True, "tokens": "1B"}
+    loose = sizeup.train("llama-3.1-8b", **asked)
+    days = min(row.days for row in loose.cheapest if row.days)
+    tight = sizeup.train("llama-3.1-8b", **asked, within_days=1.01 * days)
+    assert all(row.days is not None and row.days <= 1.01 * days for row in tight.cheapest)
+    assert not tight.unmet
+    assert sizeup.train("llama-3.1-8b", **asked, budget=1).unmet == "for $1.00"
+
+
 def test_compute_optimal_models_spend_the_budget() -> None:
     answer = sizeup.train(SMALL, gpu="h100", gpus=8, compute_optimal=True, gpu_hours=1000)
     first = answer.optimal[0]

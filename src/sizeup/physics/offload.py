@@ -68,7 +68,7 @@ def offload_seconds(
     sixteen_bits = 2
     tokens = plan.micro_batch * plan.sequence / plan.cp * plan.micro_batches
     moved = offload.optimizer * sixteen_bits * trained
-    moved = moved + offload.parameters * 2 * sixteen_bits * own * plan.micro_batches
+    moved = moved + offload.parameters * plan.gathers * 2 * sixteen_bits * own * plan.micro_batches
     moved = moved + 2 * offload.activation_bytes_per_token * tokens / plan.tp / plan.pp
     exposed = maximum(0.0, moved / offload.link - hidden * compute_seconds)
     update = trained * (offload.update_bytes / offload.host + sixteen_bits / offload.link)

@@ -107,7 +107,9 @@ def answer_of(scenario: Mapping[str, Any]) -> TrainingAnswer:
     base = question.plan(cluster)
     front: list[Offer] = []
     unmet = ""
-    if question.limits or values.get("pareto"):
+    if not values.get("gpu"):
+        unmet = _over_budget(question, rented)
+    elif question.limits or values.get("pareto"):
         if not values.get("global_batch"):
             # the same batch for every number of cards, so that their times compare
             base = replace(base, global_batch=COMPARED_BATCH)
@@ -174,7 +176,9 @@ def _cluster(values: Mapping[str, Any], rented: list[Rented]) -> Cluster:
         count = f"{values['gpus']}x" if values.get("gpus") else ""
         return parse_machine(f"{count}{values['gpu']}")
     if not rented:
-        raise UserError("no priced cloud machine holds this training", hint="--method qlora, or a smaller model")
+        raise UserError(
+            "no priced cloud machine holds this training in time", hint="--method qlora, a smaller model, or more days"
+        )
     best = rented[0]
     return replace(parse_machine(f"{best.instance.cloud} {best.instance.name}"), nodes=best.nodes)
 
@@ -227,9 +231,20 @@ def _offers(question: Question, base: TrainingPlan, cluster: Cluster) -> tuple[l
         return found, chosen.answer.cluster, ""
     cheap = "budget_usd" in limits
     closest = min(found, key=lambda offer: (offer.usd or float("inf")) if cheap else offer.days)
+    return found, closest.answer.cluster, _limit_words(limits)
+
+
+def _limit_words(limits: Mapping[str, float]) -> str:
     wanted = [f"within {limits['within_days']:g} days"] if "within_days" in limits else []
-    wanted += [f"for {format_dollars(limits['budget_usd'])}"] if cheap else []
-    return found, closest.answer.cluster, " and ".join(wanted)
+    wanted += [f"for {format_dollars(limits['budget_usd'])}"] if "budget_usd" in limits else []
+    return " and ".join(wanted)
+
+
+def _over_budget(question: Question, rented: list[Rented]) -> str:
+    """Return the limits that the cheapest machines break; all of them keep a deadline."""
+    budget = question.limits.get("budget_usd")
+    kept = budget is None or any(row.usd is not None and row.usd <= budget for row in rented)
+    return "" if kept else _limit_words(question.limits)
 
 
 def _gpu_hours(values: Mapping[str, Any], found: TrainingAnswer) -> float:
