@@ -39,7 +39,7 @@ def _verdict(answer: TrainingAnswer) -> list[str]:
         text += f"   {number(days_words(totals.days))}{price}"
     lines = wrap(text, indent=0, hang=2)
     if answer.unmet:
-        lines += wrap(f"{bad('NOT')} {answer.unmet}, on no number of cards; this comes closest", indent=0, hang=2)
+        lines += wrap(f"{bad('NOT')} {answer.unmet}; this comes closest", indent=0, hang=2)
     return lines
 
 
