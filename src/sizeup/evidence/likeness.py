@@ -33,7 +33,7 @@ class Likeness:
         """One line."""
         if self.far:
             return f"no measured case like this: {'; '.join(self.far)}"
-        return f"{self.cases} runs like this" + self.meters
+        return f"{self.cases} {'run' if self.cases == 1 else 'runs'} like this" + self.meters
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from sizeup.render.layout import bad, bar, dim, good, number, offers, remark, st
 from sizeup.render.train_asked import asked_lines, change_lines, days_words, improvement_lines
 from sizeup.training.answer import Alternative, TrainingAnswer
 from sizeup.training.totals import Totals
-from sizeup.units import format_count, format_dollars, format_gib, format_seconds, significant
+from sizeup.units import KILO, format_count, format_dollars, format_gib, format_seconds, significant
 
 SMALLEST_SHARE = 0.005
 """Parts of memory below this share of the card are added up as one line."""
@@ -161,7 +161,9 @@ def _totals(totals: Totals) -> list[str]:
             f"{number(format_dollars(totals.usd))} ({instance.cloud} {instance.name}, {instance.date or 'no date'})"
         )
     if totals.kilowatt_hours:
-        pieces.append(f"{significant(totals.kilowatt_hours / 1000)} MWh")
+        small = totals.kilowatt_hours < KILO
+        energy = totals.kilowatt_hours if small else totals.kilowatt_hours / KILO
+        pieces.append(f"{significant(energy)} {'kWh' if small else 'MWh'}")
     lines = wrap("total  " + ", ".join(pieces), indent=0, hang=7)
     spread = f"{_band(totals.days_band, days_words)}; goodput {totals.goodput:.1%}"
     return [*lines, *(dim(line) for line in wrap(spread))]
