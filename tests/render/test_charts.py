@@ -102,6 +102,17 @@ def test_themes_differ_in_colours_alone() -> None:
         pictures("model llama-3.1-8b -", "sepia")
 
 
+@pytest.mark.parametrize("width", [1, 340, 1200])
+def test_a_picture_is_as_wide_as_was_asked_and_its_words_say_the_same(width: int) -> None:
+    card = size_card(model("llama-3.1-8b"))
+    usual, other = model_charts(card), model_charts(card, width=width)
+    assert [chart.description for chart in other] == [chart.description for chart in usual]
+    for chart in other:
+        image = vl_convert.vegalite_to_svg(chart.spec)
+        assert f'width="{max(width, 240)}"' in image
+        assert "NaN" not in image
+
+
 def rows(chart: Chart, mark: str) -> list[list[dict[str, Any]]]:
     """The data of every layer of a mark."""
     return [layer["data"]["values"] for layer in chart.spec["layer"] if layer["mark"]["type"] == mark]

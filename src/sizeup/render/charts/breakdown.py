@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sizeup.render.charts.chart import Chart, Layer, chart, colour, layer, number, tips
-from sizeup.render.charts.theme import Theme
+from sizeup.render.charts.theme import PIXELS_PER_CHARACTER, Theme
 
 ROW = 25
 """Height of a row [pixels]."""
@@ -66,7 +66,7 @@ def breakdown(name: str, shown: Breakdown, *, title: str, subtitle: str, descrip
     bars = _bars(shown)
     rows = _rows(shown)
     scale = {"domain": [0, shown.reach], "nice": False}
-    x = number("start", scale=scale, title=shown.axis, axis={"grid": True, "tickCount": 8})
+    x = number("start", scale=scale, title=shown.axis, axis={"grid": True, "tickCount": theme.ticks})
     y = {
         "field": "row",
         "type": "nominal",
@@ -115,7 +115,7 @@ def _bars(shown: Breakdown) -> list[dict[str, Any]]:
 def _labels(theme: Theme) -> dict[str, Any]:
     whole = {"test": "datum.index === 0", "value": "bold"}
     return {
-        "labelFontWeight": {"condition": whole, "value": "normal"}, "labelLimit": 320, "ticks": False,
+        "labelFontWeight": {"condition": whole, "value": "normal"}, "labelLimit": theme.label_limit, "ticks": False,
         "domain": False, "grid": False,
     }  # fmt: skip
 
@@ -153,7 +153,8 @@ def _ghost(shown: Breakdown, theme: Theme, y: dict[str, Any]) -> list[Layer]:
 def _lines(shown: Breakdown, theme: Theme) -> list[Layer]:
     layers = []
     for line in shown.lines:
-        left = line.value > shown.reach / 2
+        room = 0.6 * theme.width * (1 - line.value / shown.reach)
+        left = line.value > shown.reach / 2 or room < PIXELS_PER_CHARACTER * len(line.label)
         text = {
             "align": "right" if left else "left",
             "dx": 1 if left else -1,

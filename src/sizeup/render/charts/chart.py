@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
-from sizeup.render.charts.theme import WIDTH, Theme, config
+from sizeup.render.charts.theme import Theme, config
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 Layer = dict[str, Any]
-SUBTITLE_COLUMNS = 116
-"""Characters of a subtitle's line: they are narrower than the plot at its usual width."""
+TITLE_PIXELS = 8.6
+"""Width of a character of a title."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
     """A picture: ``spec`` is Vega-Lite with its data in it, ``description`` the finding in words for those who listen.
 
-    ``spec["width"]`` is a number of pixels for labels and plot together; a page may put "container" there.
+    ``spec["width"]`` is the pixels of labels and plot together.
     """
 
     name: str
@@ -44,11 +44,11 @@ def chart(
         "$schema": SCHEMA,
         "description": description,
         "title": {
-            "text": title,
-            "subtitle": [line for part in subtitle.split("\n") for line in wrap(part, SUBTITLE_COLUMNS)],
+            "text": wrap(title, theme.columns(TITLE_PIXELS)),
+            "subtitle": [line for part in subtitle.split("\n") for line in wrap(part, theme.columns())],
             "offset": title_offset,
         },
-        "width": WIDTH,
+        "width": theme.width,
         "height": height,
         "autosize": {"type": "fit-x", "contains": "padding"},
         "layer": list(layers),

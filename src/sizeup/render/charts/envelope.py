@@ -7,7 +7,7 @@ from sizeup.envelope import ModelEnvelope, table_d1, training_bytes_per_paramete
 from sizeup.render.charts.breakdown import Breakdown, Part, breakdown
 from sizeup.render.charts.chart import Chart, short_name
 from sizeup.render.charts.model import formats_picture, states_picture
-from sizeup.render.charts.theme import Theme, theme_named
+from sizeup.render.charts.theme import WIDTH, Theme, theme_named
 from sizeup.render.charts.work import Work, work_chart
 from sizeup.units import format_count, significant
 
@@ -15,14 +15,14 @@ COLOURS = ("blue", "green", "purple", "orange")
 
 
 def envelope_charts(
-    applied: ModelEnvelope | None = None, card: Card | None = None, *, theme: str = "light"
+    applied: ModelEnvelope | None = None, card: Card | None = None, *, theme: str = "light", width: int = WIDTH
 ) -> tuple[Chart, ...]:
     """Return the pictures of the document, or of its rules applied to a model with the model's ``card`` beside them.
 
     Raises:
         UserError: no theme is called that.
     """
-    paint = theme_named(theme)
+    paint = theme_named(theme, width=width)
     found = [work_picture(applied, paint)]
     if card is None:
         return (*found, bytes_picture(paint))
@@ -37,7 +37,7 @@ def work_picture(applied: ModelEnvelope | None, theme: Theme) -> Chart:
     if applied:
         own = applied.active_petaflop_s_days
         name = f"{short_name(applied.name)}, {format_count(applied.tokens)} tokens"
-        rows.append(Work(name, own, own=True))
+        rows.append(Work(short_name(applied.name) if theme.narrow else name, own, own=True))
         title = f"Pre-training it: {significant(own)} petaflop/s-days"
         words = f"pre-training {name} takes {significant(own)} petaflop/s-days; {words}"
     return work_chart(

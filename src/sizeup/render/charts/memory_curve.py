@@ -12,10 +12,10 @@ from sizeup.sweep import Sweep
 from sizeup.units import GIB, KIB, MIB, format_gib
 
 HEIGHT = 250
+LEAST_TICKS = 4
 HEADROOM = 1.5
 """How far above the limit the axis goes, where a curve goes that far."""
 SERIES = ("blue", "orange", "green", "purple", "sky", "vermillion")
-TICKS = 8
 FAR = 0.25
 """Curves that stay below this share of their limit are drawn on a scale of their own."""
 EARLY = 0.35
@@ -66,7 +66,7 @@ def memory_curve(
     right = max(x for sweep in sweeps for x, _ in sweep.points)
     top = _top(sweeps)
     title_x = first.what if first.what.endswith(first.unit) else f"{first.what} [{first.unit}]"
-    x = number("x", title=title_x, scale={"domain": [0, right], "nice": False}, axis=_x_axis(right))
+    x = number("x", title=title_x, scale={"domain": [0, right], "nice": False}, axis=_x_axis(right, theme))
     y = number("y", title="GiB per GPU", scale={"domain": [0, top], "nice": False}, axis={"tickCount": 6})
     frame = _Frame(right, top, theme, x, y)
     layers = [*frame.beyond(first), *frame.base(first)]
@@ -92,10 +92,10 @@ def _top(sweeps: Sequence[Sweep]) -> float:
     return max(min(1.02 * highest, HEADROOM * max(limit, start)), 1.2 * limit, 1.15 * start) / GIB
 
 
-def _x_axis(right: int) -> dict[str, Any]:
+def _x_axis(right: int, theme: Theme) -> dict[str, Any]:
     """Return an axis with round ticks: multiples of a power of two, the last one left of the edge."""
     step = 1
-    while right / step > TICKS:
+    while right / step > max(LEAST_TICKS, theme.ticks):
         step *= 2
     values = [value for value in range(0, right + 1, step) if value == 0 or value <= right]
     pairs = ", ".join(f"'{value}': '{short_count(value)}'" for value in values)
@@ -162,7 +162,8 @@ class _Frame:
 
     def limits(self, sweep: Sweep, *, several: bool) -> list[Layer]:
         """Return the line that must not be crossed, and the whole card where that is more."""
-        lines = [(sweep.limit_bytes / GIB, f"{sweep.limit}: {format_gib(sweep.limit_bytes)}")]
+        words_of_limit = sweep.limit if self.theme.narrow else f"{sweep.limit}: {format_gib(sweep.limit_bytes)}"
+        lines = [(sweep.limit_bytes / GIB, words_of_limit)]
         if sweep.capacity_bytes:
             lines.append((sweep.capacity_bytes / GIB, f"the card: {format_gib(sweep.capacity_bytes)}"))
         if lines[-1][0] > self.top:
@@ -188,7 +189,8 @@ class _Frame:
         size = dict(sweep.points).get(sweep.largest)
         if size is None:
             return []
-        at = [{"x": sweep.largest, "y": size / GIB, "label": crossing(sweep)}]
+        label = f"{sweep.largest:,}" if self.theme.narrow else crossing(sweep)
+        at = [{"x": sweep.largest, "y": size / GIB, "label": label}]
         left, low = sweep.largest > 0.5 * self.right, size / GIB < LOW * self.top
         style = {"align": "right" if left else "left", "dx": -9 if left else 9, "dy": -14 if low else 16}
         return [self._dot(at, colour), *words(at, self.theme, x=self.x, y=self.y, fontWeight=600, **style)]

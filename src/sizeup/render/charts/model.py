@@ -8,7 +8,7 @@ from sizeup.render.charts.breakdown import Breakdown, Part, breakdown
 from sizeup.render.charts.chart import Chart, short_name
 from sizeup.render.charts.memory_curve import crossing, memory_curve
 from sizeup.render.charts.sizes import SizeRow, sizes_chart
-from sizeup.render.charts.theme import Theme, theme_named
+from sizeup.render.charts.theme import WIDTH, Theme, theme_named
 from sizeup.units import GIGA, MEGA, format_count, format_gib, significant
 
 PART_COLOURS = {
@@ -19,13 +19,13 @@ SMALLEST_SHARE = 0.002
 LEAST_SHOWN = 0.0005
 
 
-def model_charts(card: Card, *, theme: str = "light") -> tuple[Chart, ...]:
+def model_charts(card: Card, *, theme: str = "light", width: int = WIDTH) -> tuple[Chart, ...]:
     """Return the pictures of a card; those that need an architecture are left out where only a size is known.
 
     Raises:
         UserError: no theme is called that.
     """
-    paint = theme_named(theme)
+    paint = theme_named(theme, width=width)
     found = [formats_picture(card, paint)]
     sweeps = context_sweeps(card)
     shown = [sweep for index, sweep in enumerate(sweeps) if sweep.largest or index == 0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sizeup.render.charts.chart import Chart, Layer, chart, layer, number, tips
-from sizeup.render.charts.theme import WIDTH, Theme
+from sizeup.render.charts.theme import Theme
 
 HEIGHT = 300
 SERIES = ("blue", "orange", "green", "purple", "sky", "vermillion", "gold")
@@ -15,7 +15,7 @@ APART = 26
 """Least distance of labelled points [pixels]."""
 NEAR, WORDS = 26, 180
 """Around the load that was asked for, and along its words, other points have no label [pixels]."""
-LATE = 0.6
+LATE = 0.7
 """A load right of this share of the axis has its words on its left."""
 
 
@@ -57,7 +57,7 @@ def pareto_chart(
     for index, layout in enumerate(layouts):
         members = [p for p in ordered if p.layout == layout]
         layers += _series(members, getattr(theme, SERIES[index % len(SERIES)]), theme, x, y)
-    away = [p for p in ordered if own is None or not _covered(p, own, right, top)]
+    away = [p for p in ordered if own is None or not _covered(p, own, right, top, theme.width)]
     layers += _labels(away, right, top, theme, x, y)
     layers += _layout_names(ordered, layouts, theme, right, top)
     if own:
@@ -86,31 +86,31 @@ def _series(points: Sequence[Point], colour: str, theme: Theme, x: Any, y: Any) 
     return layers
 
 
-def _near(one: Point, other: Point, right: float, top: float, pixels: float) -> bool:
-    across = abs(one.per_user - other.per_user) / right * WIDTH
+def _near(one: Point, other: Point, right: float, top: float, width: int, pixels: float) -> bool:
+    across = abs(one.per_user - other.per_user) / right * width
     up = abs(one.per_gpu - other.per_gpu) / top * HEIGHT
     return max(across, up) <= pixels
 
 
-def _covered(point: Point, own: Point, right: float, top: float) -> bool:
+def _covered(point: Point, own: Point, right: float, top: float, width: int) -> bool:
     """Return whether the words of the load that was asked for stand where a point's number would."""
-    across = (point.per_user - own.per_user) / right * WIDTH
+    across = (point.per_user - own.per_user) / right * width
     up = (point.per_gpu - own.per_gpu) / top * HEIGHT
     reach = -WORDS if own.per_user > LATE * right else WORDS
     return min(-NEAR, reach) <= across <= max(NEAR, reach) and abs(up) <= NEAR
 
 
-def _apart(points: Sequence[Point], right: float, top: float) -> list[Point]:
+def _apart(points: Sequence[Point], right: float, top: float, width: int) -> list[Point]:
     """Return points far enough from each other for a label each."""
     kept: list[Point] = []
     for point in points:
-        if not any(_near(point, other, right, top, APART) for other in kept):
+        if not any(_near(point, other, right, top, width, APART) for other in kept):
             kept.append(point)
     return kept
 
 
 def _labels(points: Sequence[Point], right: float, top: float, theme: Theme, x: Any, y: Any) -> list[Layer]:
-    rows = [{**_row(p), "label": f"{p.concurrency:,}"} for p in _apart(points, right, top)]
+    rows = [{**_row(p), "label": f"{p.concurrency:,}"} for p in _apart(points, right, top, theme.width)]
     style = {"align": "left", "baseline": "bottom", "dx": 6, "dy": -4, "fontSize": 11, "color": theme.muted}
     return [layer("text", rows, style=style, x=x, y=y, text={"field": "label", "type": "nominal"})]
 
@@ -135,7 +135,12 @@ def _own(own: Point, right: float, theme: Theme, x: Any, y: Any) -> list[Layer]:
     at = [{**_row(own), "label": f"your load: {own.concurrency:,} in flight"}]
     left = own.per_user > LATE * right
     ring = {"size": 190, "filled": False, "stroke": theme.ink, "strokeWidth": 2, "opacity": 1}
-    text = {"align": "right" if left else "left", "dx": -13 if left else 13, "dy": -15, "fontWeight": 600}
+    text = {
+        "align": "right" if left else "left",
+        "dx": -13 if left else 13,
+        "dy": 18 if left else -15,
+        "fontWeight": 600,
+    }
     return [
         layer("point", at, style=ring, x=x, y=y),
         layer("text", at, style=text, x=x, y=y, text={"field": "label", "type": "nominal"}),

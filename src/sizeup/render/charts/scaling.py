@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sizeup.render.charts.chart import Chart, chart, layer, number, tips
-from sizeup.render.charts.theme import Theme, factors
+from sizeup.render.charts.theme import WIDTH, Theme, factors
 
 HEIGHT = 220
 SPREAD = 4
@@ -32,8 +32,9 @@ def scaling_chart(
     """Return the picture of a value against cards, both on scales of factors; ``ideal`` adds the line of 1 / cards."""
     rows = [{"x": p.gpus, "y": p.value, "shown": p.shown, "plan": p.plan, "label": p.shown} for p in points]
     counts = [p.gpus for p in points]
+    edge = 1.25 ** (WIDTH / theme.width)
     values = [p.value for p in points]
-    x_scale = {"type": "log", "base": 2, "domain": [min(counts) / 1.25, max(counts) * 1.25], "nice": False}
+    x_scale = {"type": "log", "base": 2, "domain": [min(counts) / edge, max(counts) * edge], "nice": False}
     x = number("x", title="GPUs", scale=x_scale, axis={"values": counts, "grid": False, "format": ",d"})
     y = number(
         "y",

@@ -8,7 +8,7 @@ from sizeup.render.charts.chart import Chart, short_name
 from sizeup.render.charts.memory_bar import memory_bar
 from sizeup.render.charts.memory_curve import crossing, memory_curve
 from sizeup.render.charts.pareto import Point, pareto_chart
-from sizeup.render.charts.theme import Theme, theme_named
+from sizeup.render.charts.theme import WIDTH, Theme, theme_named
 from sizeup.render.charts.waterfall import waterfall
 from sizeup.render.serve_text import layout_words
 from sizeup.serving.results import Row, ServingAnswer
@@ -17,13 +17,13 @@ from sizeup.sweep import Sweep
 from sizeup.units import format_dollars, format_gib, format_seconds, significant
 
 
-def serve_charts(answer: ServingAnswer, *, theme: str = "light") -> tuple[Chart, ...]:
+def serve_charts(answer: ServingAnswer, *, theme: str = "light", width: int = WIDTH) -> tuple[Chart, ...]:
     """Return the pictures of an answer; those of speed are left out where it does not fit.
 
     Raises:
         UserError: no theme is called that.
     """
-    paint = theme_named(theme)
+    paint = theme_named(theme, width=width)
     found = [memory_picture(answer, paint)]
     if answer.pareto:
         found.append(pareto_picture(answer, paint))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sizeup.render.charts.chart import Chart, chart, colour, layer, number, tips, words
 from sizeup.render.charts.memory_bar import part_colour
-from sizeup.render.charts.theme import Theme
+from sizeup.render.charts.theme import PIXELS_PER_CHARACTER, Theme
 from sizeup.units import GIB, MIB, TIB, format_gib
 
 ROW = 30
-WORDS_SHARE = 0.0115
-"""Share of the plot that one character of the words behind a bar takes."""
+PLOT = 0.78
+"""Share of a picture's width that its plot has, labels of rows on its left."""
+MOST_WORDS = 0.6
+"""Words behind a bar may take this share of the plot."""
 SIZE_COLUMNS = 12
 """Characters of a size and the gap before it."""
 LARGE = 2 * TIB
@@ -45,14 +47,19 @@ def sizes_chart(
     ghost: tuple[str, float] | None = None,
 ) -> Chart:
     """Return the picture of the rows; ``limit`` is usable memory [bytes], ``ghost`` another's estimate [bytes]."""
+    rows = [replace(row, words="") for row in rows] if theme.narrow else rows
     shown = [*rows, *([SizeRow(ghost[0], (("", ghost[1]),))] if ghost else [])]
-    right = _right(shown, limit[0] if limit else 0)
+    right = _right(shown, limit[0] if limit else 0, theme)
     unit, scale = ("TiB", TIB) if right >= LARGE else ("GiB", GIB) if right >= GIB else ("MiB", MIB)
     names = [row.name for row in shown]
-    x = number("start", title=unit, scale={"domain": [0, right / scale], "nice": False}, axis={"tickCount": 8})
+    x = number(
+        "start", title=unit, scale={"domain": [0, right / scale], "nice": False}, axis={"tickCount": theme.ticks}
+    )
     y = {
         "field": "row", "type": "nominal", "sort": names, "scale": {"domain": names}, "title": None,
-        "axis": {"ticks": False, "domain": False, "grid": False, "labelFontWeight": 600, "labelLimit": 220},
+        "axis": {
+            "ticks": False, "domain": False, "grid": False, "labelFontWeight": 600, "labelLimit": theme.label_limit,
+        },
     }  # fmt: skip
     layers = [
         layer("bar", _bars(rows, theme, scale), style={"height": 15}, y=y, x=x, x2={"field": "end"}, color=colour(),
@@ -71,9 +78,10 @@ def sizes_chart(
     )  # fmt: skip
 
 
-def _right(rows: Sequence[SizeRow], limit: float) -> float:
+def _right(rows: Sequence[SizeRow], limit: float, theme: Theme) -> float:
     """Return the right edge of the axis [bytes]: every bar has room for its words behind it."""
-    ends = [row.bytes / (1 - WORDS_SHARE * (len(row.words) + SIZE_COLUMNS)) for row in rows]
+    plot = PLOT * theme.width / PIXELS_PER_CHARACTER
+    ends = [row.bytes / (1 - min(MOST_WORDS, (len(row.words) + SIZE_COLUMNS) / plot)) for row in rows]
     return max([*ends, 1.03 * limit])
 
 

@@ -1,21 +1,26 @@
-"""Colours, fonts and axes that every picture shares, for light and for dark pages."""
+"""Colours, fonts, axes and the width that every picture shares, for light and for dark pages."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sizeup.errors import UserError, nearest_names
 
 FONT = "Helvetica Neue, Arial, Liberation Sans, sans-serif"
 WIDTH = 720
-"""Width of a picture with its labels [pixels]."""
+"""Width of a picture with its labels where nobody says [pixels]."""
+NARROW = 500
+"""Below this width pictures say less beside their marks [pixels]."""
+LEAST_WIDTH = 240
+PIXELS_PER_CHARACTER = 6.4
+PIXELS_PER_TICK = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Theme:
-    """Colours by what they are for. The eight series are Okabe and Ito's, told apart by colour-blind people."""
+    """Colours by what they are for, and the width. Series are Okabe and Ito's, told apart by colour-blind people."""
 
     name: str
     background: str
@@ -32,6 +37,26 @@ class Theme:
     vermillion: str
     gold: str
     grey: str
+    width: int = WIDTH
+
+    @property
+    def narrow(self) -> bool:
+        """Whether there is room for little but the marks."""
+        return self.width < NARROW
+
+    @property
+    def ticks(self) -> int:
+        """How many ticks a horizontal axis has room for, labels of rows on its left."""
+        return max(2, round(0.75 * self.width / PIXELS_PER_TICK))
+
+    @property
+    def label_limit(self) -> float:
+        """Most pixels for the label of a row."""
+        return 0.58 * self.width
+
+    def columns(self, pixels_per_character: float = PIXELS_PER_CHARACTER) -> int:
+        """Return the characters of a line."""
+        return int(self.width / pixels_per_character)
 
 
 LIGHT = Theme(
@@ -45,18 +70,18 @@ DARK = Theme(
     vermillion="#f0803c", gold="#f0e442", grey="#9aa3ae",
 )  # fmt: skip
 THEMES = {theme.name: theme for theme in (LIGHT, DARK)}
-COLOURS = tuple(field.name for field in fields(Theme) if field.name != "name")
+COLOURS = tuple(field.name for field in fields(Theme) if field.name not in ("name", "width"))
 
 
-def theme_named(name: str) -> Theme:
-    """Return a theme.
+def theme_named(name: str, *, width: int = WIDTH) -> Theme:
+    """Return a theme for pictures of this width [pixels], no less than :data:`LEAST_WIDTH`.
 
     Raises:
         UserError: no theme is called that.
     """
     if name not in THEMES:
         raise UserError(f'no theme is called "{name}"', nearest=nearest_names(name, THEMES) or tuple(THEMES))
-    return THEMES[name]
+    return replace(THEMES[name], width=max(width, LEAST_WIDTH))
 
 
 def config(theme: Theme) -> dict[str, Any]:

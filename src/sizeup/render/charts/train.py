@@ -11,7 +11,7 @@ from sizeup.render.charts.chart import Chart, short_name
 from sizeup.render.charts.memory_bar import memory_bar
 from sizeup.render.charts.memory_curve import crossing, memory_curve
 from sizeup.render.charts.scaling import ScalePoint, scaling_chart
-from sizeup.render.charts.theme import Theme, theme_named
+from sizeup.render.charts.theme import WIDTH, Theme, theme_named
 from sizeup.render.charts.waterfall import waterfall
 from sizeup.render.charts.work import Work, work_chart
 from sizeup.render.train_text import plan_words
@@ -22,13 +22,15 @@ from sizeup.training.sweeps import micro_batch_sweep, rule_bytes, run_petaflop_s
 from sizeup.units import format_count, format_gib, format_seconds, significant
 
 
-def train_charts(answer: TrainingAnswer, *, offers: Sequence[Offer] = (), theme: str = "light") -> tuple[Chart, ...]:
+def train_charts(
+    answer: TrainingAnswer, *, offers: Sequence[Offer] = (), theme: str = "light", width: int = WIDTH
+) -> tuple[Chart, ...]:
     """Return the pictures of an answer; days and dollars against cards where there are ``offers`` of several counts.
 
     Raises:
         UserError: no theme is called that.
     """
-    paint = theme_named(theme)
+    paint = theme_named(theme, width=width)
     found = [memory_picture(answer, paint), step_picture(answer, paint)]
     found += [_curve(answer, sweep, paint) for sweep in (sequence_sweep(answer), micro_batch_sweep(answer))]
     if len(offers) > 1:
@@ -136,7 +138,8 @@ def work_picture(answer: TrainingAnswer, theme: Theme) -> Chart:
     assert answer.totals is not None
     own = run_petaflop_s_days(answer)
     rows = [Work(row.model, row.petaflop_s_days, row.published) for row in table_d1()]
-    name = f"this run: {short_name(answer.name)}, {format_count(answer.totals.tokens)} tokens"
+    words = f"{short_name(answer.name)}, {format_count(answer.totals.tokens)} tokens"
+    name = "this run" if theme.narrow else f"this run: {words}"
     return work_chart(
         "work", [*rows, Work(name, own, own=True)], title=f"The work of this run: {significant(own)} petaflop/s-days",
         subtitle="beside the models of GPT-3's Table D.1, computed from their parameters and tokens",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sizeup.render.charts.chart import Chart, chart, colour, layer, number, tips
-from sizeup.render.charts.theme import Theme, factors
+from sizeup.render.charts.theme import WIDTH, Theme, factors
 from sizeup.units import significant
+
+ROOM = 0.085
+"""Axis beyond the largest value, as a share of its powers of ten: the number behind the dot stands there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +30,17 @@ def work_chart(name: str, rows: Sequence[Work], *, title: str, subtitle: str, de
     ordered = sorted(rows, key=lambda row: row.computed)
     names = [row.name for row in ordered]
     low = 10 ** math.floor(math.log10(ordered[0].computed))
-    high = 10 ** (math.log10(ordered[-1].computed) + 0.45)
+    high = 10 ** (
+        math.log10(ordered[-1].computed)
+        + ROOM * (1 + math.log10(ordered[-1].computed / ordered[0].computed)) * WIDTH / theme.width
+    )
     x = number(
         "x", title="petaflop/s-days", scale={"type": "log", "domain": [low, high], "nice": False},
         axis={"values": factors(low, high, steps=(1,)), "format": "~s"},
     )  # fmt: skip
-    bold = " || ".join(f"datum.index === {i}" for i, row in enumerate(ordered) if row.own) or "false"
+    bold = " || ".join(f"datum.value === {json.dumps(row.name)}" for row in ordered if row.own) or "false"
     axis = {
-        "ticks": False, "domain": False, "grid": False, "labelLimit": 260,
+        "ticks": False, "domain": False, "grid": False, "labelLimit": theme.label_limit,
         "labelFontWeight": {"condition": {"test": bold, "value": "bold"}, "value": "normal"},
     }  # fmt: skip
     y = {"field": "row", "type": "nominal", "sort": names, "scale": {"domain": names}, "title": None, "axis": axis}
