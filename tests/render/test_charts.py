@@ -170,6 +170,17 @@ def test_a_target_is_drawn_where_its_rate_is() -> None:
     assert rows(without, "rule") == []
 
 
+def test_price_and_speed_multiply_to_the_price_of_an_hour() -> None:
+    answer = served("llama-3.1-8b", "h100")
+    charts = {chart.name: chart for chart in serve_charts(answer)}
+    (rates,), (prices,) = (rows(charts[name], "line") for name in ("pareto", "price-against-speed"))
+    assert answer.instance is not None
+    assert answer.instance.usd_per_gpu_hour is not None
+    for rate, price in zip(rates, prices, strict=True):
+        assert price["x"] == rate["x"]
+        assert price["y"] * rate["y"] * 3600 / 1e6 == pytest.approx(answer.instance.usd_per_gpu_hour)
+
+
 def test_the_ghost_of_the_envelope_is_four_bytes_per_parameter() -> None:
     card = size_card(model("llama-3.1-8b"))
     ghost = rows(model_charts(card)[0], "bar")[1][0]

@@ -32,7 +32,7 @@ def model_charts(card: Card, *, theme: str = "light", width: int = WIDTH) -> tup
     if shown:
         words = "; ".join(f"{s.name} {crossing(s)}" for s in sweeps)
         found.append(memory_curve(
-            "memory-against-context", shown, title="How long a context fits",
+            "memory-against-context", shown, title=f"How long a context fits: {shown[0].name} {crossing(shown[0])}",
             subtitle=f"{short_name(card.model.name)}: weights and cache against context; {sweeps[0].held}",
             description=f"Weights and cache of {card.model.name} against context, within {sweeps[0].limit}: {words}.",
             theme=paint,

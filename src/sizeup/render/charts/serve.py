@@ -7,7 +7,7 @@ import math
 from sizeup.render.charts.chart import Chart, short_name
 from sizeup.render.charts.memory_bar import memory_bar
 from sizeup.render.charts.memory_curve import crossing, memory_curve
-from sizeup.render.charts.pareto import Point, pareto_chart
+from sizeup.render.charts.pareto import Point, front_chart
 from sizeup.render.charts.theme import WIDTH, Theme, theme_named
 from sizeup.render.charts.waterfall import waterfall
 from sizeup.render.serve_text import layout_words
@@ -25,8 +25,10 @@ def serve_charts(answer: ServingAnswer, *, theme: str = "light", width: int = WI
     """
     paint = theme_named(theme, width=width)
     found = [memory_picture(answer, paint)]
-    if answer.pareto:
+    if _reached(answer):
         found.append(pareto_picture(answer, paint))
+        if answer.instance and any(row.usd_per_million for row in _reached(answer)):
+            found.append(price_picture(answer, paint))
     requests, context = concurrency_sweep(answer), context_sweep(answer)
     found += [_curve(answer, sweep, paint) for sweep in (requests, *((context,) if context.largest else ()))]
     if answer.speed:
@@ -58,39 +60,73 @@ def memory_picture(answer: ServingAnswer, theme: Theme) -> Chart:
     )  # fmt: skip
 
 
-def _point(row: Row) -> Point:
+def _own(answer: ServingAnswer, value: float) -> Point | None:
+    """Return the load that was asked for, drawn at ``value``."""
+    if answer.speed is None:
+        return None
     return Point(
-        per_user=row.per_user, per_gpu=row.per_gpu, layout=layout_words(row.plan), concurrency=round(row.concurrency),
-        ttft=format_seconds(row.ttft_seconds), meets=row.meets,
-        price=format_dollars(row.usd_per_million) if row.usd_per_million is not None else "no price",
+        per_user=1 / answer.speed.tpot.value, value=value, layout=layout_words(answer.plan),
+        concurrency=in_flight(answer), meets=answer.meets_targets,
     )  # fmt: skip
+
+
+def _targets(answer: ServingAnswer) -> tuple[tuple[float, str] | None, str]:
+    """Return the target for the time per token as a rate with its words, and what hollow points mean."""
+    tpot, ttft = answer.targets.tpot_seconds, answer.targets.ttft_seconds
+    least = (1 / tpot, f"target: TPOT {format_seconds(tpot)}") if tpot else None
+    missed = [f"{name} above {format_seconds(at)}" for name, at in (("TTFT", ttft), ("TPOT", tpot)) if at]
+    return least, f"; hollow: {' or '.join(missed)}" if missed else ""
 
 
 def pareto_picture(answer: ServingAnswer, theme: Theme) -> Chart:
     """Return throughput per GPU against speed per user, with the load that was asked for and the targets."""
-    points = [_point(row) for row in answer.pareto if math.isfinite(row.tpot_seconds)]
-    own = None
-    if answer.speed:
-        rate = answer.speed.output_rate.value / answer.plan.layout.gpus
-        own = Point(
-            per_user=1 / answer.speed.tpot.value, per_gpu=rate, layout=layout_words(answer.plan),
-            concurrency=in_flight(answer), meets=answer.meets_targets,
-        )  # fmt: skip
-    tpot, ttft = answer.targets.tpot_seconds, answer.targets.ttft_seconds
-    slow = (
-        f"; hollow: TTFT above {format_seconds(ttft)} or TPOT above its target" if answer.targets.any and ttft else ""
-    )
-    fast, wide = max(points, key=lambda p: p.per_user), max(points, key=lambda p: p.per_gpu)
+    points = [_point(row, row.per_gpu, significant(row.per_gpu)) for row in _reached(answer)]
+    own = _own(answer, answer.speed.output_rate.value / answer.plan.layout.gpus) if answer.speed else None
+    least, hollow = _targets(answer)
+    fast, wide = max(points, key=lambda p: p.per_user), max(points, key=lambda p: p.value)
     ends = (
-        f"from {significant(fast.per_user)} tokens/s per user at {significant(fast.per_gpu)} per GPU to "
-        f"{significant(wide.per_gpu)} per GPU at {significant(wide.per_user)} per user"
+        f"from {significant(fast.per_user)} tokens/s per user at {significant(fast.value)} per GPU to "
+        f"{significant(wide.value)} per GPU at {significant(wide.per_user)} per user"
     )
-    asked = f"; the load asked for is at {significant(own.per_user)} and {significant(own.per_gpu)}" if own else ""
-    return pareto_chart(
-        "pareto", points, title="Speed for each user against throughput of each GPU", own=own, theme=theme,
-        subtitle=f"{_where(answer)}; numbers: requests in flight{slow}",
-        least_per_user=(1 / tpot, f"target: TPOT {format_seconds(tpot)}") if tpot else None,
+    asked = f"; the load asked for is at {significant(own.per_user)} and {significant(own.value)}" if own else ""
+    return front_chart(
+        "pareto", points, axis="tokens/s per GPU", corner="right", own=own, theme=theme, least_per_user=least,
+        title="Speed for each user against throughput of each GPU",
+        subtitle=f"{_where(answer)}; numbers: requests in flight{hollow}",
         description=f"The front of {_where(answer)} goes {ends}{asked}.",
+    )  # fmt: skip
+
+
+def price_picture(answer: ServingAnswer, theme: Theme) -> Chart:
+    """Return dollars per million output tokens against speed per user along the same front."""
+    assert answer.instance is not None
+    points = [
+        _point(row, row.usd_per_million, format_dollars(row.usd_per_million))
+        for row in _reached(answer)
+        if row.usd_per_million
+    ]
+    own = _own(answer, answer.usd_per_million_output_tokens) if answer.usd_per_million_output_tokens else None
+    least, hollow = _targets(answer)
+    fast, cheap = max(points, key=lambda p: p.per_user), min(points, key=lambda p: p.value)
+    rented = f"{answer.instance.cloud} {answer.instance.name}, {answer.instance.date}"
+    asked = f"; the load asked for costs {format_dollars(own.value)}" if own else ""
+    return front_chart(
+        "price-against-speed", points, axis="dollars per million output tokens", corner="left", own=own, theme=theme,
+        least_per_user=least, by_factors=True, title="What speed for each user costs",
+        subtitle=f"{_where(answer)}, rented as {rented}; numbers: requests in flight{hollow}",
+        description=f"A million output tokens of {_where(answer)} cost from {cheap.shown} at "
+        f"{significant(cheap.per_user)} tokens/s per user to {fast.shown} at {significant(fast.per_user)}{asked}.",
+    )  # fmt: skip
+
+
+def _reached(answer: ServingAnswer) -> list[Row]:
+    return [row for row in answer.pareto if math.isfinite(row.tpot_seconds)]
+
+
+def _point(row: Row, value: float, shown: str) -> Point:
+    return Point(
+        per_user=row.per_user, value=value, layout=layout_words(row.plan), concurrency=round(row.concurrency),
+        shown=shown, ttft=format_seconds(row.ttft_seconds), meets=row.meets,
     )  # fmt: skip
 
 

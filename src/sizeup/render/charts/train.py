@@ -113,16 +113,23 @@ def _scaling(answer: TrainingAnswer, offers: Sequence[Offer], theme: Theme) -> l
     days, dollars = points("days"), points("usd")
     found = [
         scaling_chart(
-            "days-against-gpus", days, axis="days", title="How long it takes", theme=theme, colour="blue", ideal=True,
+            "days-against-gpus", days, axis="days", title=_finding("How long it takes", days), theme=theme,
+            colour="blue", ideal=True,
             description=f"Training {answer.name} on {tokens}: {_facts(days)}.", subtitle=subtitle,
         )
     ]  # fmt: skip
     if len(dollars) > 1:
         found.append(scaling_chart(
-            "dollars-against-gpus", dollars, axis="dollars", title="What it costs", theme=theme, colour="vermillion",
+            "dollars-against-gpus", dollars, axis="dollars", title=_finding("What it costs", dollars), theme=theme,
+            colour="vermillion",
             description=f"Training {answer.name} on {tokens} costs: {_facts(dollars)}.", subtitle=subtitle,
         ))  # fmt: skip
     return found
+
+
+def _finding(words: str, points: Sequence[ScalePoint]) -> str:
+    own = next((point for point in points if point.own), None)
+    return f"{words}: {own.shown} on {own.gpus:,} GPUs" if own else words
 
 
 def _facts(points: Sequence[ScalePoint]) -> str:
