@@ -52,6 +52,7 @@ class RawTimes:
     eager: float
     modern: float
     flops_per_watt: float
+    domain: float
     tensor: Traffic
     context: Traffic
     expert_exchange: Traffic
@@ -98,7 +99,7 @@ def raw_times(work: StepWork, plan: StepPlan, hardware: Hardware) -> RawTimes:
         head_products=head_products, head_streaming=head_streaming,
         kernels=work.kernels + where(plan.tp > 1, work.reductions, 0),
         eight_bit=float(plan.eight_bit), eager=float(plan.eager_attention),
-        modern=float(hardware.modern), flops_per_watt=hardware.flops_per_watt,
+        modern=float(hardware.modern), flops_per_watt=hardware.flops_per_watt, domain=float(hardware.domain),
         routed_layers=sum(e.count for e in work.experts),
         optimizer=optimizer_seconds(work, plan, move),
         **traffic(work, tokens, plan, hardware),
@@ -144,6 +145,14 @@ class _Once:
     head_matmul: Column
     head_memory: Column
 
+    def layers(self) -> Column:
+        """Return the seconds of all layers."""
+        return self.matmul + self.attention + self.memory + self.again
+
+    def head(self) -> Column:
+        """Return the seconds of head and loss."""
+        return self.head_matmul + self.head_memory
+
 
 def _one_micro_batch(raw: RawTimes, plan: StepPlan, traits: Traits | Any, c: Coefficients | Any) -> _Once:
     """Return the compute of one micro-batch at the speed that training sustains, recomputation apart."""
@@ -170,6 +179,20 @@ def _one_micro_batch(raw: RawTimes, plan: StepPlan, traits: Traits | Any, c: Coe
     )  # fmt: skip
 
 
+def _slowest_stage(once: _Once, layers: Column, plan: StepPlan) -> tuple[Column, Column]:
+    """Return which share of the layers, and of the head, the slowest pipeline stage computes.
+
+    Layers that divide evenly are spread evenly, and the last stage has the head on top. Where they do not, embedding
+    and head take the place of a layer, so that the stage with the head holds one less.
+    """
+    chunks = plan.pp * plan.vpp
+    depth = ceil_div(layers, chunks) * plan.vpp / layers
+    two_tables = 2
+    last = (ceil_div(layers + two_tables, chunks) * plan.vpp - 1) / layers
+    beyond = (last - depth) * once.layers() + once.head()
+    return depth, where(layers % chunks == 0, 1.0, maximum(0.0, beyond) / once.head())
+
+
 def step_parts(
     raw: RawTimes, work: StepWork, plan: StepPlan, *, traits: Traits | Any, coefficients: Coefficients | Any
 ) -> StepParts:
@@ -179,11 +202,9 @@ def step_parts(
     """
     c = coefficients
     once = _one_micro_batch(raw, plan, traits, c)
-    # the deepest stage holds the rounded-up number of layers, and the last one the head
-    chunks = plan.pp * plan.vpp
-    depth = ceil_div(work.layers, chunks) * plan.vpp / work.layers
-    matmul, attention = depth * once.matmul + once.head_matmul, depth * once.attention
-    memory, recompute = depth * once.memory + once.head_memory, depth * once.again
+    depth, head_share = _slowest_stage(once, work.layers, plan)
+    matmul, attention = depth * once.matmul + head_share * once.head_matmul, depth * once.attention
+    memory, recompute = depth * once.memory + head_share * once.head_memory, depth * once.again
     half = 0.5
     passes = 3 + plan.recompute_full + half * plan.recompute_half
     launches = depth * raw.kernels * passes
@@ -206,8 +227,7 @@ def step_parts(
     host = power(power(running, sharp) + power(waiting, sharp), 1 / sharp) - running
     slow = running + host + send
     data, beside = _exposed_data(raw, plan, traits, c, slow * plan.micro_batches, slow, work.layers)
-    head = once.head_matmul + once.head_memory
-    mean = slow - head + head / plan.pp
+    mean = slow - busy + (once.layers() + once.head()) / plan.pp
     bubble = _bubble(mean, once, plan, depth)
     n = plan.micro_batches
     parts = {
@@ -220,7 +240,9 @@ def step_parts(
     for value in parts.values():
         whole = whole + value
     two = 2
-    doublings = logarithm(plan.tp * plan.pp * plan.cp * plan.dp * 1.0) / logarithm(two)
+    ranks = plan.tp * plan.pp * plan.cp * plan.dp
+    # the cards of one fast domain keep step; what differs is the nodes, their networks and hosts
+    doublings = logarithm(maximum(1.0, ranks / raw.domain)) / logarithm(two)
     return StepParts(**parts, stragglers=c.straggle * doublings * whole)
 
 
@@ -231,7 +253,7 @@ def _bubble(mean: Column, once: _Once, plan: StepPlan, depth: Column) -> Column:
 
     Source: [narayanan2021] section 2.2, [zero_bubble] Table 2, [deepseek_v3] Table 2
     """
-    weights = 0.0 if plan.frozen else (depth * once.matmul + once.head_matmul / plan.pp) / 3
+    weights = where(plan.frozen, 0.0, (depth * once.matmul + once.head_matmul / plan.pp) / 3)
     inputs = depth * (once.matmul / 3 + once.attention * 5 / 7 + once.memory * 2 / 3)
     waits = mean + plan.bubble_input_gradients * inputs - plan.bubble_weight_gradients * weights
     return maximum(0.0, plan.pp * plan.depth_share - 1) / plan.vpp * maximum(0.0, waits)
