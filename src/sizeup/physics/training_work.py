@@ -144,7 +144,11 @@ def _sublayers(layer: Layer) -> int:
     return mixes + feeds
 
 
-def _inner_values(layer: Layer) -> float:
+UNROTATED = frozenset({"gpt2", "gpt_bigcode", "gpt_neo", "opt", "bloom", "mpt", "xglm", "openai-gpt", "biogpt"})
+"""Model types whose queries and keys are not rotated: positions are learned, sinusoids, or biases of the scores."""
+
+
+def _inner_values(layer: Layer, *, rotates: bool) -> float:
     """Return the values per token of activations (read the wide products, write one) and rotations (read, write)."""
     values = 0.0
     for tensor in (*layer.tensors, *layer.shared):
@@ -156,7 +160,7 @@ def _inner_values(layer: Layer) -> float:
         if tensor.use in ROW_USES and tensor.part != "attention":
             values += used * tensor.shape[-1]
     for mixer in layer.mixers:
-        if mixer.kind == "attention":
+        if mixer.kind == "attention" and rotates:
             values += 2 * (mixer.heads + mixer.kv_heads) * mixer.key_dim
     return values
 
@@ -201,7 +205,7 @@ def step_work(architecture: Architecture, *, multi_token_prediction: bool = True
             mixers[mixer] += count
         reductions += _sublayers(layer) * count
         hidden += _hidden_values(layer, architecture.hidden_size) * count
-        inner += _inner_values(layer) * count
+        inner += _inner_values(layer, rotates=architecture.model_type not in UNROTATED) * count
         kernels += _kernels(layer) * count
         of_experts = sum(t.elements for t in layer.tensors if t.part == "experts")
         expert += of_experts * count
