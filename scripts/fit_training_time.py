@@ -23,6 +23,7 @@ from scipy.optimize import least_squares
 
 from sizeup.errors import UserError
 from sizeup.evidence.cases import Case, read_cases
+from sizeup.machine import find_gpu
 from sizeup.physics.training_time import Coefficients, Traffic, step_parts
 from sizeup.training.case import case_step
 
@@ -96,6 +97,15 @@ class Table:
         for name in ("tp", "pp", "vpp", "cp", "dp", "shards"):
             setattr(stacked, name, getattr(stacked, name).astype(int))
         return stacked
+
+    def seen(self) -> dict[str, dict[str, list[str]]]:
+        """Return the kinds of training and the generations of cards that each group timed."""
+        found: dict[str, dict[str, set[str]]] = {}
+        for case in self.cases:
+            group = found.setdefault(case.group, {"kinds": set(), "architectures": set()})
+            group["kinds"].add(case.row["kind"])
+            group["architectures"].add(find_gpu(case.row["gpu"]).architecture)
+        return {name: {k: sorted(v) for k, v in values.items()} for name, values in sorted(found.items())}
 
     def parts(self, coefficients: Any) -> Any:
         """Return the predicted parts of every case."""
@@ -179,6 +189,7 @@ def main() -> None:
         "all": best,
         "without": without,
         "cases": len(table.measured),
+        "seen": table.seen(),
         "groups": {g: int((table.groups == g).sum()) for g in sorted(set(table.groups))},
         "date": datetime.date.today().isoformat(),
         "in_sample": inside,

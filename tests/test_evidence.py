@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sizeup.errors import UserError
-from sizeup.evidence.bands import factors, factors_for, weighted_quantile
+from sizeup.evidence.bands import FAR, factors, factors_for, weighted_quantile
 from sizeup.evidence.cases import SERVING_METERS, Table, read_cases, shipped_cases
 from sizeup.evidence.validate import Record, predict_case, quantile, summarise, with_bands
 
@@ -136,3 +136,14 @@ def test_a_regime_of_one_group_takes_the_wider_of_its_own_and_of_all() -> None:
 def test_memory_has_no_regime() -> None:
     case = next(c for c in shipped_cases("serving") if c.row["task"] == "fit" and c.row["mem_gib"])
     assert {record.regime for record in predict_case(case, leave_out=True)} == {""}
+
+
+def test_a_far_case_is_wider_and_counts_no_cases() -> None:
+    known = {"training/step_seconds/": {"a": [0.1, -0.1], "b": [0.2, -0.2], "c": [0.1]}}
+    near = factors_for(known, table="training", quantity="step_seconds", meter="")
+    far = factors_for(known, table="training", quantity="step_seconds", meter="", far=True)
+    assert near
+    assert far
+    assert math.log(far.high) == pytest.approx(FAR * math.log(near.high))
+    assert math.log(far.low) == pytest.approx(FAR * math.log(near.low))
+    assert far.cases == 0

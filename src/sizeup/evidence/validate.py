@@ -33,7 +33,7 @@ class Predicted:
     """What a predictor says of one case: values by (quantity, meter), what it assumed, or why it skips.
 
     ``missing`` is why some values are not there; ``skipped`` why none are. ``regime`` is the kind of run that speeds
-    are of; memory has none.
+    are of; memory has none. ``far``: no measured case is like this one, and speeds get a wider band.
     """
 
     values: Mapping[tuple[str, str], float] = field(default_factory=dict)
@@ -41,6 +41,7 @@ class Predicted:
     skipped: str = ""
     missing: str = ""
     regime: str = ""
+    far: bool = False
 
 
 Predictor = Callable[..., Predicted]
@@ -61,6 +62,7 @@ class Record:
     low: float | None = None
     high: float | None = None
     regime: str = ""
+    far: bool = False
     skipped: str = ""
     assumptions: tuple[str, ...] = ()
 
@@ -112,6 +114,7 @@ def _record(case: Case, measured: Measured, answer: Predicted) -> Record:
         measured=measured.value,
         predicted=value,
         regime="" if measured.quantity in MEMORY_QUANTITIES else answer.regime,
+        far=answer.far and measured.quantity not in MEMORY_QUANTITIES,
         skipped=skipped,
         assumptions=answer.assumptions,
     )
@@ -138,7 +141,7 @@ def with_bands(records: Iterable[Record], *, residuals: Mapping[str, Residuals] 
         if record.quantity != "oom":
             found = factors_for(
                 known, table=record.table, quantity=record.quantity, meter=record.meter, regime=record.regime,
-                without=record.group,
+                without=record.group, far=record.far,
             )  # fmt: skip
         if found is None or record.predicted is None:
             banded.append(record)

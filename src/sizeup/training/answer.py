@@ -22,7 +22,16 @@ from sizeup.plan.frameworks import framework
 from sizeup.plan.optimizers import optimizer
 from sizeup.plan.training import TrainingPlan
 from sizeup.training.memory_case import out_of_memory_probability
-from sizeup.training.step import HOST_BYTES_PER_SECOND, PART_NAMES, hardware_flops_of, model_flops_of, step_time
+from sizeup.training.step import (
+    HOST_BYTES_PER_SECOND,
+    PART_NAMES,
+    hardware_flops_of,
+    model_flops_of,
+    regime_of,
+    step_parts_of,
+    step_time,
+    work_of,
+)
 from sizeup.training.totals import RunTerms, Totals, priced_instance, totals
 from sizeup.units import GIGA
 
@@ -123,11 +132,15 @@ def fit_probability(needed_bytes: float, cluster: Cluster) -> float:
     return 1 - out_of_memory_probability(needed_bytes, capacity_bytes=cluster.node.memory_bytes, spread=spread)
 
 
-def _banded(estimate: Estimate, plan: TrainingPlan, cluster: Cluster, *, quantity: str, meter: str = "") -> Estimate:
+def _banded(
+    estimate: Estimate, plan: TrainingPlan, cluster: Cluster, *, quantity: str, meter: str = "", regime: str = ""
+) -> Estimate:
     """Return an estimate with its 90 % band, wider where no measured case is like the plan."""
     asked = "mem_gib" if quantity == "mem_gib" else "step_seconds"
     like = training_likeness(plan, generation=cluster.gpu.architecture, quantity=asked)
-    found = band(estimate.value, table="training", quantity=quantity, meter=meter, far=bool(like.far))
+    found = band(
+        estimate.value, table="training", quantity=quantity, meter=meter, regime=regime, far=bool(like.far)
+    )  # fmt: skip
     return estimate.with_band(replace(found, regime=like.words)) if found else estimate
 
 
@@ -158,7 +171,8 @@ def answer(
         )
     memory = training_memory(architecture, plan, cluster.gpu, coefficients=shipped_coefficients())
     banded = partial(_banded, plan=plan, cluster=cluster)
-    step = banded(step_time(architecture, plan, cluster), quantity="step_seconds")
+    regime = regime_of(step_parts_of(architecture, plan, cluster), work_of(architecture))
+    step = banded(step_time(architecture, plan, cluster), quantity="step_seconds", regime=regime)
     seconds = float(step.value)
     per_gpu = plan.global_batch * plan.sequence_length / seconds / cluster.gpus
     rate = leaf(
@@ -175,7 +189,7 @@ def answer(
     return TrainingAnswer(
         name=name, architecture=architecture, cluster=cluster, plan=plan, memory=memory, step=step, ideal_seconds=ideal,
         fit_probability=fit_probability(memory.needed_bytes, cluster), mfu=ideal / seconds,
-        tokens_per_second_per_gpu=banded(rate, quantity="tokens_per_second_per_gpu"),
+        tokens_per_second_per_gpu=banded(rate, quantity="tokens_per_second_per_gpu", regime=regime),
         hfu=hardware * ideal / seconds, host=host_memory(architecture, plan, cluster),
         host_capacity=host_capacity(cluster), binds=binds(memory, step, cluster),
         totals=totals(plan, cluster, step, tokens, terms=terms or RunTerms()) if tokens else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sizeup.errors import UserError
 from sizeup.evidence.cases import Case
@@ -13,9 +14,16 @@ from sizeup.physics.training_work import StepWork
 from sizeup.plan.training import TrainingPlan
 from sizeup.training.case_plan import case_cluster, plan_of_case
 from sizeup.training.memory_case import predict_memory
-from sizeup.training.step import coefficients, hardware_of, step_plan, traits_of, work_of
+from sizeup.training.step import (
+    coefficients,
+    far_from_cases,
+    hardware_of,
+    regime_of,
+    step_plan,
+    traits_of,
+    work_of,
+)
 from sizeup.units import GIB
-
 
 def case_step(
     case: Case, plan: TrainingPlan | None = None
@@ -38,10 +46,14 @@ def predict(case: Case, *, left_out: str | None) -> Predicted:
         work, steps, raw, traits, plan = case_step(case, plan)
     except UserError as error:
         return Predicted(values=values, assumptions=plan.assumptions, missing=str(error))
-    seconds = step_parts(raw, work, steps, traits=traits, coefficients=coefficients(left_out)).seconds()
+    parts = step_parts(raw, work, steps, traits=traits, coefficients=coefficients(left_out))
+    seconds = parts.seconds()
     values["step_seconds", ""] = seconds
     values["tokens_per_second_per_gpu", ""] = plan.sequence_length * plan.global_batch / seconds / plan.layout.gpus
-    return Predicted(values=values, assumptions=plan.assumptions)
+    far = far_from_cases(plan, case_cluster(case.row, plan), left_out=left_out)
+    notes = (*plan.assumptions, *([far] if far else []))
+    regime = regime_of(parts, work)
+    return Predicted(values=values, assumptions=notes, regime=regime, far=bool(far))
 
 
 def _asks_memory(row: Mapping[str, str]) -> bool:
@@ -53,6 +65,10 @@ def _memory(case: Case, plan: TrainingPlan, left_out: str | None) -> dict[tuple[
     gpu = find_gpu(case.row["gpu"])
     rank = "last" if case.row.get("mem_rank") == "last" else "max"
     meters, chance = predict_memory(plan, case.architecture(), gpu, rank=rank, left_out=left_out)
+    if not case.row.get("recompute") and not case.row.get("recompute_layers"):
+        # what is not stated is taken as what makes it run: people recompute as much as it takes
+        most = replace(plan, recompute="full")
+        chance = min(chance, predict_memory(most, case.architecture(), gpu, rank=rank, left_out=left_out)[1])
     peaks = {("mem_gib", name): value / GIB for name, value in meters.items()}
     # a row that does not name its meter is taken as what monitoring shows
     return {**peaks, ("mem_gib", ""): peaks["mem_gib", "nvidia-smi"], ("oom", ""): chance}

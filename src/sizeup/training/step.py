@@ -151,6 +151,27 @@ def hardware_of(cluster: Cluster, compute_dtype: str) -> Hardware:
     )  # fmt: skip
 
 
+HOST_BOUND = 0.1
+"""Share of the step from which on a plan counts as waiting for the host."""
+
+
+def regime_of(parts: StepParts, work: StepWork) -> str:
+    """Return the kind of step whose band applies: routed experts and waiting hosts are harder to predict."""
+    if work.experts:
+        return "routed"
+    return "host-bound" if parts.host >= HOST_BOUND * parts.seconds() else ""
+
+
+def far_from_cases(plan: TrainingPlan, cluster: Cluster, *, left_out: str | None = None) -> str:
+    """Return why no timed case is like this plan, or "" where one is: its kind of training, its generation of card."""
+    seen = [values for group, values in _fitted()["seen"].items() if group != left_out]
+    if not any(plan.method in values["kinds"] for values in seen):
+        return f"no timed case trains like {plan.method}"
+    if not any(cluster.gpu.architecture in values["architectures"] for values in seen):
+        return f"no timed case on {cluster.gpu.architecture} cards"
+    return ""
+
+
 PART_NAMES = {
     "matmul": "matrix products", "attention": "attention", "memory_bound": "memory-bound kernels",
     "recompute": "recomputation", "host": "host launches", "tensor_network": "tensor-parallel network",
