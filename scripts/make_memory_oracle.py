@@ -456,7 +456,8 @@ def row_of(recipe: Recipe, result: Result) -> Json:
     master = recipe.adapter if recipe.rank else {"bf16": "bf16"}.get(recipe.precision, "fp32")
     row: Json = {
         "case_id": recipe.case_id, "group": "torch-memtracker", "year": "2026", "quality": "A",
-        "source": "scripts/make_memory_oracle.py", "kind": "lora" if recipe.rank else "full", "framework": "hf",
+        "source": "scripts/make_memory_oracle.py", "kind": "lora" if recipe.rank else "full",
+        "framework": "hf-trainer" if recipe.style == "trainer" else "hf",
         "framework_version": f"transformers {transformers.__version__} {recipe.style}", "model": recipe.model_key,
         "seq_len": recipe.length, "gpu": "h100-sxm5-80gb", "n_gpus": 1, "gpus_per_node": 1, "tp": 1, "pp": 1, "cp": 1,
         "dp": 1, "sharding": "none", "micro_batch": recipe.batch, "global_batch": recipe.batch,

@@ -7,7 +7,7 @@ the layout only divides them. Everything here is a plain number.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from sizeup.llm.architecture import ROW_USES, VOCABULARY_USES, Architecture, Layer, Tensor
@@ -154,7 +154,7 @@ def training_facts(architecture: Architecture, plan: TrainingPlan) -> TrainingFa
         quantized=plan.adapter is not None and plan.adapter.base_quant is not None,
         # DoRA takes the norm of weight + adapter: their sum, and the adapter's product before it
         merged_copies=2.0 if plan.adapter is not None and plan.adapter.dora else 0.0,
-        **_recipe_bytes(in_order, plan, used, updates, embedding + head),
+        **_recipe_bytes(in_order, plan, _with_caps(used, architecture), updates, embedding + head),
     )
 
 
@@ -215,6 +215,10 @@ def _kept_each(architecture: Architecture, plan: TrainingPlan, used: Framework) 
     if architecture.model_type in used.composed_activations:
         for kept in (whole, chosen):
             kept["gate_up"] = kept.get("gate_up", 0) + (used.composed_bytes if kept.get("gate_up") else 0)
+    if architecture.model_type in used.fp32_norms:
+        full_precision = 4
+        for kept in (whole, chosen):
+            kept["norm_normalized"] = full_precision if kept.get("norm_normalized") else 0
     return whole, chosen
 
 
@@ -349,6 +353,13 @@ def _head_bytes(used: Framework, plan: TrainingPlan) -> float:
     return max(kept.get("norm_upcast", 0) + kept.get("norm_normalized", 0), kept.get("norm_input", 0)) + _compute_bytes(
         plan
     )
+
+
+def _with_caps(used: Framework, architecture: Architecture) -> Framework:
+    """Return the framework with what capped logits keep, for a model that caps them."""
+    if architecture.model_type not in used.capped_logits:
+        return used
+    return replace(used, logit_bytes={k: v + used.capped_bytes for k, v in used.logit_bytes.items()})
 
 
 def _recipe_bytes(

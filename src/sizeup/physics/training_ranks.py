@@ -352,7 +352,8 @@ def moments(facts: TrainingFacts, columns: Columns, *, stage: Column) -> dict[st
         "pipeline buffers": _stage_outputs(facts, stage=stage, columns=columns),
         IDLE: flat + gradients - early,
     }
-    late = {**states, "gradients": gradients}
+    # the 16-bit copies that autocast made are gone once the backward pass has used them
+    late = {**states, "autocast copies": 0, "gradients": gradients}
     return {
         **{name: passing | parts for name, parts in _head_moments(facts, held, columns, stage=stage).items()},
         "layer backward": passing

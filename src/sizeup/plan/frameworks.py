@@ -44,6 +44,8 @@ class Framework:
         assumes: what its usual recipes set, for a case that does not say (sharding, recompute, sequence_parallel).
         composed_activations, composed_bytes: model types whose activation function is made of several operations, and
             the bytes that those keep for each of its inputs.
+        fp32_norms: model types whose norms keep their normalized input in fp32.
+        capped_logits, capped_bytes: model types that cap their logits, and the bytes that this keeps for each.
         views_fused_qkv: the value is a view of the fused query-key-value product, which stays alive with it.
         weight_gradient_placeholders: empty 16-bit gradients beside the fp32 buffers that are really added to.
         trains_prediction: trains the multi-token-prediction layers of a model; others drop them.
@@ -84,6 +86,9 @@ class Framework:
     eight_bit_copies: float = 0.0
     composed_activations: tuple[str, ...] = ()
     composed_bytes: float = 0.0
+    fp32_norms: tuple[str, ...] = ()
+    capped_logits: tuple[str, ...] = ()
+    capped_bytes: float = 0.0
     views_fused_qkv: bool = False
     assumes: Mapping[str, str] = field(default_factory=dict, hash=False)
     tables: Mapping[str, Mapping[str, float]] = field(default_factory=dict, hash=False)
@@ -106,8 +111,8 @@ class Framework:
 
 _RENAMED = {
     "nemo": "megatron", "megatron-core": "megatron", "megatron-bridge": "megatron", "megatron-lm": "megatron",
-    "transformers": "hf", "trl": "hf", "peft": "hf", "accelerate": "hf", "axolotl": "hf", "llama-factory": "hf",
-    "unsloth": "hf", "deepspeed": "hf-deepspeed", "gpt-neox": "megatron-deepspeed", "composer": "llm-foundry",
+    "transformers": "hf-trainer", "trl": "hf-trainer", "peft": "hf", "accelerate": "hf", "axolotl": "hf-trainer",
+    "llama-factory": "hf-trainer", "unsloth": "hf-trainer", "deepspeed": "hf-deepspeed", "gpt-neox": "megatron-deepspeed", "composer": "llm-foundry",
 }  # fmt: skip
 """Other names of the same training code, and programs that wrap it."""
 
