@@ -25,6 +25,7 @@ from sizeup.training.step import (
 )
 from sizeup.units import GIB
 
+
 def case_step(
     case: Case, plan: TrainingPlan | None = None
 ) -> tuple[StepWork, StepPlan, RawTimes, Traits, TrainingPlan]:
