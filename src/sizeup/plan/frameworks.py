@@ -112,7 +112,8 @@ class Framework:
 _RENAMED = {
     "nemo": "megatron", "megatron-core": "megatron", "megatron-bridge": "megatron", "megatron-lm": "megatron",
     "transformers": "hf-trainer", "trl": "hf-trainer", "peft": "hf", "accelerate": "hf", "axolotl": "hf-trainer",
-    "llama-factory": "hf-trainer", "unsloth": "hf-trainer", "deepspeed": "hf-deepspeed", "gpt-neox": "megatron-deepspeed", "composer": "llm-foundry",
+    "llama-factory": "hf-trainer", "unsloth": "hf-trainer", "deepspeed": "hf-deepspeed",
+    "gpt-neox": "megatron-deepspeed", "composer": "llm-foundry",
 }  # fmt: skip
 """Other names of the same training code, and programs that wrap it."""
 
