@@ -288,21 +288,12 @@ def _scaled(bytes_kept: dict[str, float], plan: TrainingPlan, used: Framework) -
     return kept
 
 
-def adapter_targets(targets: str) -> frozenset[str]:
-    """Return the uses that LoRA targets name: a word of the plan's vocabulary, or modules separated by commas.
-
-    Raises:
-        UserError: no such word.
-    """
-    return targets_of(targets, TARGETS)
-
-
 def _adapter_of(tensor: Tensor, adapter: Adapter | None) -> float:
     """Return the adapter weights of one linear layer: rank x (inputs + outputs), and DoRA's magnitude of each output.
 
     Source: [lora] section 4.1, [dora] section 4
     """
-    if adapter is None or tensor.use not in adapter_targets(adapter.targets) or tensor.part == "experts":
+    if adapter is None or tensor.use not in targets_of(adapter.targets, TARGETS) or tensor.part == "experts":
         return 0.0
     return float(adapter.rank * (tensor.shape[-1] + tensor.shape[-2]) + adapter.dora * tensor.shape[-2])
 
@@ -324,7 +315,7 @@ def _adapter_shares(layer: Layer, plan: TrainingPlan, used: Framework) -> Shares
     adapter = plan.adapter
     if adapter is None:
         return Shares()
-    targets = adapter_targets(adapter.targets)
+    targets = targets_of(adapter.targets, TARGETS)
     hit = [t for t in layer.tensors if t.kind == "linear" and t.use in targets and t.part != "experts"]
     copies = used.fp32_adapters and plan.precision.master_weights == "fp32"
     value_bytes = 4 if copies else _compute_bytes(plan)
