@@ -22,8 +22,8 @@ from click.testing import CliRunner
 
 from sizeup.cli import COMMANDS, cli
 from sizeup.errors import UserError
-from sizeup.evidence.cases import Table, shipped_cases
-from sizeup.evidence.validate import validate
+from sizeup.evidence.cases import SHIPPED, Table, read_cases, shipped_cases
+from sizeup.evidence.validate import predict_case, validate
 from sizeup.llm.cache import cache_size
 from sizeup.llm.families import build, model_types
 from sizeup.llm.parameters import count_parameters
@@ -139,7 +139,13 @@ def accuracy() -> str:
     """Return the page that compares predictions with measured cases."""
     tables: tuple[Table, ...] = ("training", "serving")
     cases = [case for table in tables for case in shipped_cases(table)]
-    return accuracy_page(validate(cases), validate(cases, leave_out=False))
+    computed = [
+        (f"{case.row['kind']}, {case.row['framework']}", record.error or 0.0)
+        for case in read_cases(SHIPPED / "memory_oracle.csv")
+        for record in predict_case(case, leave_out=False)
+        if record.quantity == "mem_gib"
+    ]
+    return accuracy_page(validate(cases), validate(cases, leave_out=False), cases=cases, computed=computed)
 
 
 WORKED = (
