@@ -182,7 +182,8 @@ def _computed(errors: Iterable[tuple[str, float]]) -> list[str]:
         kinds[kind].append(abs(error))
     lines = [
         "Real `transformers` and PEFT models, run operation by operation without a GPU",
-        "(`scripts/make_memory_oracle.py`): live tensors, the allocated meter. Not measured, so they stand beside the bands and not in them.",
+        "(`scripts/make_memory_oracle.py`): live tensors, the allocated meter.",
+        "They are not measured, so they stand beside the bands and not in them.",
         "",
         "| kind | n | median | p90 | worst |",
         "|---|--:|--:|--:|--:|",
