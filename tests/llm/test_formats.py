@@ -413,3 +413,16 @@ def test_without_quantization_a_checkpoint_has_its_dtype() -> None:
     assert stored_weight_bytes(LLAMA_8B).value == 16_060_522_496
     assert stored_format_name(LLAMA_8B) == "bf16"
     assert stored_weight_bytes(replace(LLAMA_8B, dtype="float32")).value == 32_121_044_992
+
+
+def test_a_gguf_of_an_encoder_decoder_holds_its_encoder_too() -> None:
+    model = families.build({"model_type": "t5"})
+    assert weight_bytes(model, "gguf-f16").value == pytest.approx(2 * count_parameters(model), rel=0.001)
+    assert not any("mmproj" in text for text in weight_bytes(model, "q8_0").assumptions)
+
+
+def test_a_gguf_of_a_multimodal_model_says_what_it_leaves_out() -> None:
+    model = families.build({"model_type": "qwen3_vl"})
+    towers = sum(tower.elements for tower in model.towers)
+    assert weight_bytes(model, "gguf-f16").value == pytest.approx(2 * (count_parameters(model) - towers), rel=0.001)
+    assert any("mmproj" in text for text in weight_bytes(model, "q8_0").assumptions)

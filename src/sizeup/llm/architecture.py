@@ -165,11 +165,15 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tower:
-    """An encoder beside the text model (vision, audio): counted, or named with the reason why it is not."""
+    """An encoder beside the text model (vision, audio): counted, or named with the reason why it is not.
+
+    ``of_text`` is the encoder of an encoder-decoder, one model with its decoder.
+    """
 
     name: str
     tensors: tuple[Tensor, ...] = ()
     not_counted: str = ""
+    of_text: bool = False
 
     @property
     def elements(self) -> int:

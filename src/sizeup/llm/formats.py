@@ -256,6 +256,9 @@ class Tally:
         )  # fmt: skip
 
 
+IN_ANOTHER_FILE = "a GGUF leaves out encoder towers: llama.cpp keeps them in a file of their own (mmproj)"
+
+
 def _blocks(name: str, ggml: str, size: int) -> Estimate:
     block, width = gguf_mixtures.GGML_TYPES[ggml]
     inputs = {"numbers": size // width * block, "block": block, "bytes": width}
@@ -270,8 +273,8 @@ def _mixture_estimate(architecture: Architecture, known: WeightFormat) -> Estima
         if leaves:
             parts.append(total(words, leaves, unit="bytes"))
     remarks = ["tensors only: a GGUF file adds its metadata, mostly the tokenizer (some MB)"]
-    if architecture.towers:
-        remarks.append("encoder towers are in a file of their own (mmproj) and not counted")
+    if any(tower.tensors and not tower.of_text for tower in architecture.towers):
+        remarks.append(IN_ANOTHER_FILE)
     return total(
         "weights", parts, unit="bytes", formula="sum over tensors of rows x blocks x bytes of a block",
         sources=known.source, assumptions=(*architecture.assumptions, *remarks),

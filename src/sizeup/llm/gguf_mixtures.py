@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sizeup.errors import UserError
@@ -259,10 +259,18 @@ def _layer_tensors(layer: Layer, index: int) -> Iterator[Placed]:
             yield _place(tensor, index)
 
 
+def _text_encoder(architecture: Architecture) -> Iterator[Placed]:
+    """Yield the tensors of an encoder-decoder's encoder, each layer by itself."""
+    for tensor in (tensor for tower in architecture.towers if tower.of_text for tensor in tower.tensors):
+        for index in range(tensor.copies):
+            yield _place(replace(tensor, copies=1, active=None), index)
+
+
 def placed_tensors(architecture: Architecture) -> Iterator[Placed]:
     """Yield the tensors of the text model in the order in which llama.cpp meets them."""
     for tensor in (*architecture.embedding, *architecture.head):
         yield _place(tensor, -1)
+    yield from _text_encoder(architecture)
     for index, layer in enumerate(architecture.layers):
         yield from _layer_tensors(layer, index)
 

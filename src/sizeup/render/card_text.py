@@ -7,6 +7,7 @@ from sizeup.catalog.lookup import TRUST
 from sizeup.holding import USABLE_SHARE, gpus_used
 from sizeup.llm.architecture import Architecture, StateCache, TokenCache
 from sizeup.llm.cache import growth_per_token
+from sizeup.llm.formats import IN_ANOTHER_FILE
 from sizeup.machine import Instance
 from sizeup.physics import states
 from sizeup.render.layout import (
@@ -286,7 +287,8 @@ def card_assumptions(card: Card) -> list[str]:
     several: tuple[Placement | Verdict, ...] = (*card.placements, *card.verdicts)
     rows = several[: 1 if card.model.has_layers else 2]
     estimates = [e for row in rows for e in (row.weights, row.cache) if e is not None]
-    return [text for estimate in estimates for part in estimate.walk() for text in part.assumptions]
+    found = [text for estimate in estimates for part in estimate.walk() for text in part.assumptions]
+    return [*found, *(IN_ANOTHER_FILE for row in several if IN_ANOTHER_FILE in row.weights.assumptions)]
 
 
 def _next(card: Card) -> list[str]:

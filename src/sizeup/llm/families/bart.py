@@ -205,6 +205,7 @@ def _encoder(config: Config, traits: Traits, hidden: int, *, tied: bool) -> Towe
     layers = _size(config, traits, "encoder")[0]
     return Tower(
         name="encoder",
+        of_text=not traits.fixed_encoder,
         tensors=(*relabelled(before, prefix="encoder."), *stacked([layer], layers=layers, prefix="encoder.layers.")),
     )
 

@@ -46,6 +46,7 @@ def encoder_tower(config: Config, *, prefix: str = "encoder", words: bool = Fals
     layers = _counted(_layers(config, hidden, "encoder"))
     return Tower(
         name=prefix,
+        of_text=not words,
         tensors=(
             *(table(f"{prefix}.shared", config.integer("vocab_size"), hidden, part="tower") if words else ()),
             *(t for layer, count in layers for t in stacked([layer], layers=count, prefix=f"{prefix}.block.")),
