@@ -141,14 +141,36 @@ def wrap(text: str, *, indent: int = 2, hang: int = 0, width: int = WIDTH) -> li
     return [*lines, line.rstrip()]
 
 
+def _broken(command: str, room: int) -> list[str]:
+    """Return a command in lines of at most ``room``, broken before options, as a shell reads it.
+
+    >>> _broken("sizeup some-model --gpu h100 --context 32k", 32)
+    ['sizeup some-model --gpu h100 \\\\', '--context 32k']
+    """
+    pieces = re.split(r" (?=--)", command)
+    lines = [pieces[0]]
+    for piece in pieces[1:]:
+        if len(f"{lines[-1]} {piece}") > (room if piece is pieces[-1] else room - 2):
+            lines[-1] += " \\"
+            lines.append(piece)
+        else:
+            lines[-1] += f" {piece}"
+    return lines
+
+
 def offers(commands: Sequence[str], *, label: str = "ask next:") -> list[str]:
-    """Return commands to try next, as many on a line as fit."""
+    """Return commands to try next, as many on a line as fit; a longer one goes on after a backslash."""
     lines: list[str] = []
     margin = " " * (len(label) + 2)
     line = f"{label}  "
     for command in commands:
-        if line.strip() not in ("", label) and visible(line) + visible(command) > WIDTH:
+        first, *rest = _broken(command, WIDTH - len(margin))
+        if line.strip() not in ("", label) and visible(line) + visible(first) > WIDTH:
             lines.append(line.rstrip())
             line = margin
-        line += f"{command}    "
+        line += first
+        for piece in rest:
+            lines.append(line)
+            line = f"{margin}  {piece}"
+        line += "    "
     return [dim(text) for text in (*lines, line.rstrip())]
