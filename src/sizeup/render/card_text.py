@@ -301,7 +301,8 @@ def _next(card: Card) -> list[str]:
     else:
         ask = ["--gpu rtx-4090", *([longer.strip()] if longer else []), "--why"]
     more = [] if card.cluster or not model.parameters else [f"sizeup envelope {name}"]
-    return offers([f"sizeup {name} {words}" for words in ask] + more)
+    engine = f" --engine {card.engine}" if card.engine != "transformers" else ""
+    return offers([f"sizeup {name} {words}{engine}" for words in ask] + more)
 
 
 def _longer_context(card: Card) -> str:
