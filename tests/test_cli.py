@@ -285,3 +285,30 @@ def test_output_that_cannot_be_written_is_an_error() -> None:
     assert answer.returncode == 2
     assert "cannot write" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("words", [("instances",), ("instances", "h100"), ("gpus",), ("models",), ("envelope",)])
+def test_lists_fit_80_columns(words: tuple[str, ...]) -> None:
+    assert max(map(len, run(*words).stdout.splitlines())) <= 80
+
+
+def test_instances_filter_by_maker_and_price_of_a_gpu_hour() -> None:
+    found = run_json("instances", "--vendor", "amd", "--max-gpu-price", "1")
+    assert found
+    assert all(one["gpu_key"].startswith("radeon") and one["usd_per_hour"] <= one["gpus"] for one in found)
+    prices = [one["usd_per_hour"] / one["gpus"] for one in run_json("instances", "h100", "--sort", "gpu-price")]
+    assert prices == sorted(prices)
+
+
+def test_nothing_found_names_the_nearest() -> None:
+    assert "did you mean rtx-4090" in run("gpus", "rtx4900").stdout
+    assert "did you mean p5.48xlarge" in run("instances", "q5.48xlarge").stdout
+    assert run("models", "--min-parameters", "900T").stdout == "no model passes these filters\n"
+    assert run_json("gpus", "zzz") == []
+
+
+def test_a_long_command_to_ask_next_goes_on_after_a_backslash() -> None:
+    lines = run("deepseek-ai/DeepSeek-R1-Distill-Llama-70B", "--gpu", "8xh100", "--engine", "vllm").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.endswith(" \\") for line in lines)
+    assert lines[-1].strip().endswith("--engine vllm")

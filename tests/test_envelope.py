@@ -7,8 +7,9 @@ import csv
 import click
 import pytest
 
-from sizeup import envelope as rules_of_thumb
+import sizeup
 from sizeup.envelope import envelope
+from sizeup.envelope_model import envelope_of
 from sizeup.files import read_text
 from sizeup.physics import rules
 from sizeup.units import GB, PETAFLOP_S_DAY
@@ -116,7 +117,7 @@ def test_rules_apply_to_any_model() -> None:
     import sizeup
 
     llama = sizeup.model("llama-3.1-8b")
-    answer = rules_of_thumb.envelope_of(llama, gpu="h100", gpus=64, tokens=15e12, utilization=0.4)
+    answer = envelope_of(llama, gpu="h100", gpus=64, tokens=15e12, utilization=0.4)
     assert answer.store_bytes == 4 * llama.parameters
     assert answer.flops == 6 * llama.parameters * 15e12
     assert answer.petaflop_s_days == answer.flops / PETAFLOP_S_DAY
@@ -126,7 +127,7 @@ def test_rules_apply_to_any_model() -> None:
 def test_the_document_s_counts_for_any_model_and_the_driver_s_beside_them() -> None:
     import sizeup
 
-    answer = rules_of_thumb.envelope_of(sizeup.model("175b"))
+    answer = envelope_of(sizeup.model("175b"))
     assert (answer.inference_gpus, answer.training_gpus, answer.lora_gpus) == (22, 132, 44)
     assert answer.inference_gpus_driver == 21
 
@@ -136,7 +137,7 @@ def test_a_mixture_s_work_is_also_told_with_its_active_parameters() -> None:
     from sizeup.render.envelope_text import model_lines
 
     model = sizeup.model("deepseek-v3")
-    answer = rules_of_thumb.envelope_of(model, gpu="h100", gpus=2048, tokens=14.8e12, utilization=0.4)
+    answer = envelope_of(model, gpu="h100", gpus=2048, tokens=14.8e12, utilization=0.4)
     assert answer.active_gpu_days / answer.gpu_days == pytest.approx(model.active_parameters / model.parameters)
     lines = model_lines(answer)
     assert any("37.6B parameters that work for each token" in line for line in lines)
@@ -152,7 +153,7 @@ def test_every_card_with_a_known_rate_has_its_share_of_the_unit_and_applies_to_m
         rates = row.gpu.peak_flops_per_second
         if rates.get("bf16") or rates.get("fp16") or rates.get("fp32"):
             assert row.gpu.key in shares
-            answer = rules_of_thumb.envelope_of(model, gpu=row.gpu.key)
+            answer = envelope_of(model, gpu=row.gpu.key)
             assert 0 < answer.gpu_days < float("inf")
 
 
@@ -164,3 +165,10 @@ def test_lora_takes_a_third_and_half_precision_half() -> None:
     assert "8 GB, 3 times less" in text
     assert "to store in half precision           2 B  2 GB" in text
     assert "mi300x" in text
+
+
+def test_an_encoder_decoder_works_half_as_table_d1_counts_it() -> None:
+    answer = envelope_of(sizeup.model("t5-3b"), tokens=1e12)
+    assert answer.flops_per_parameter_per_token == 3
+    assert answer.petaflop_s_days == pytest.approx(104, rel=0.06)  # the published T5-3B is 2.8 billion parameters
+    assert envelope_of(sizeup.model("llama-3.1-8b"), tokens=1e12).flops_per_parameter_per_token == 6

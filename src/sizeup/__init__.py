@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sizeup.card import Card, size_card
-    from sizeup.envelope import Envelope, envelope_of
+    from sizeup.envelope import Envelope
     from sizeup.envelope import envelope as rules_of_thumb
+    from sizeup.envelope_model import envelope_of
     from sizeup.errors import UserError
     from sizeup.estimate import Band, Estimate
     from sizeup.machine import Cluster, Gpu, Instance, find_gpu, list_gpus, list_instances, parse_machine
@@ -39,7 +40,7 @@ _HOME = {
     "Instance": "machine",
     "Model": "sizing",
     "UserError": "errors",
-    "envelope_of": "envelope",
+    "envelope_of": "envelope_model",
     "find_gpu": "machine",
     "list_gpus": "machine",
     "list_instances": "machine",

@@ -1,7 +1,7 @@
 """The back-of-the-envelope rules of our seed document, reproduced number by number, with remarks where they are loose.
 
 Everything here is arithmetic on :mod:`sizeup.physics.rules`; :func:`envelope` answers the document, and
-:func:`envelope_of` applies the same rules to any model.
+:func:`sizeup.envelope_model.envelope_of` applies the same rules to any model.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sizeup.errors import UserError
 from sizeup.estimate import Estimate, leaf, total
 from sizeup.files import read_text
 from sizeup.machine import Gpu, Instance, find_gpu, list_gpus, list_instances
 from sizeup.physics import rules
-from sizeup.sizing import Model
-from sizeup.units import GB, GIB, MEGA, PETAFLOP_S_DAY, SECONDS_PER_DAY, format_count, format_gib
+from sizeup.units import GB, GIB, MEGA, PETAFLOP_S_DAY, SECONDS_PER_DAY
 
 FP32_BYTES = 4
 HALF_BYTES = 2
@@ -147,7 +145,7 @@ def _read_table(name: str) -> list[dict[str, str]]:
 
 
 @functools.cache
-def _document() -> dict[str, Any]:
+def document() -> dict[str, Any]:
     return tomllib.loads(read_text("catalog/tables/envelope.toml"))
 
 
@@ -161,7 +159,7 @@ def training_bytes_per_parameter() -> Estimate:
             sources=("azad2024",),
             assumptions=[r] if (r := row.get("remark")) else (),
         )
-        for row in _document()["training_bytes"]
+        for row in document()["training_bytes"]
     ]
     return total("to train one parameter", parts, unit="bytes", sources=("azad2024",))
 
@@ -221,7 +219,7 @@ def pretraining() -> tuple[Pretraining, ...]:
     gpu = find_gpu(DOCUMENT_GPU)
     table = {row.model: row for row in table_d1()}
     rows = []
-    for stated in _document()["pretraining"]:
+    for stated in document()["pretraining"]:
         work = stated["petaflop_s_days"]
         days_of_gpu = rules.gpu_days(
             work * PETAFLOP_S_DAY, peak_flops_per_second=gpu.peak_flops_per_second["fp16"], utilization=1
@@ -330,7 +328,7 @@ def _instance_row(instance: Instance, training_bytes: int) -> InstanceRow:
 
 def envelope() -> Envelope:
     """Return every statement of the document, computed, with remarks."""
-    counts = tuple(gpu_count(m["name"], m["parameters"], remark=m.get("remark", "")) for m in _document()["models"])
+    counts = tuple(gpu_count(m["name"], m["parameters"], remark=m.get("remark", "")) for m in document()["models"])
     runs = pretraining()
     gpt3 = next(row for row in counts if row.model == GPT3)
     cards = [*(find_gpu(key) for key in FAMILIAR_GPUS), *(row.gpu for row in list_gpus())]
@@ -347,143 +345,5 @@ def envelope() -> Envelope:
         lora=lora(counts, runs),
         qlora=qlora(gpt3.parameters),
         instances=instance_rows(),
-        remarks=_document()["remarks"],
+        remarks=document()["remarks"],
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelEnvelope:
-    """The document's rules applied to one model, with first-principles remarks beside each.
-
-    GPU counts take the label's GB, as the document does, and what the driver gives (``_driver``); work is 6ND with
-    all parameters, and with those that are active for a token (``active_``).
-    """
-
-    name: str
-    spec: str
-    parameters: int
-    gpu: Gpu
-    store_bytes: int
-    train_bytes: int
-    inference_gpus: int
-    training_gpus: int
-    lora_gpus: int
-    inference_gpus_driver: int
-    training_gpus_driver: int
-    lora_gpus_driver: int
-    tokens: float
-    tokens_note: str
-    flops: float
-    petaflop_s_days: float
-    gpu_days: float
-    active_parameters: int
-    active_petaflop_s_days: float
-    active_gpu_days: float
-    gpus: int | None
-    utilization: float
-    dtype: str
-    peak_flops_per_second: float
-    exact_store: str
-    exact_train: str
-    exact_lora: str
-    remarks: tuple[str, ...]
-
-    @property
-    def pretraining_days(self) -> float | None:
-        """Days on ``gpus`` GPUs, where a count was given."""
-        return self.gpu_days / self.gpus if self.gpus else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        data = {key: value for key, value in asdict(self).items() if key != "gpu"}
-        return {**data, "gpu": self.gpu.key, "pretraining_days": self.pretraining_days}
-
-
-def envelope_of(
-    model: Model,
-    *,
-    gpu: str = DOCUMENT_GPU,
-    gpus: int | None = None,
-    tokens: float | None = None,
-    utilization: float = 1.0,
-) -> ModelEnvelope:
-    """Return the document's rules applied to ``model`` on ``gpu``.
-
-    ``tokens`` defaults to Chinchilla's 20 per parameter, ``utilization`` to the document's full efficiency.
-
-    Raises:
-        UserError: unknown GPU, or one without a 16-bit peak.
-    """
-    card = find_gpu(gpu)
-    dtype = next((d for d in ("bf16", "fp16", "fp32") if card.peak_flops_per_second.get(d)), None)
-    if dtype is None:
-        raise UserError(f"the peak FLOP/s of {card.name} are not known", hint="name another GPU: sizeup gpus")
-    if tokens is not None and tokens <= 0:
-        raise UserError("training takes at least one token")
-    if not 0 < utilization <= 1:
-        raise UserError("the share of the peak (--mfu) must be above 0 and at most 1")
-    peak = card.peak_flops_per_second[dtype]
-    n = model.parameters
-    train = int(training_bytes_per_parameter().value)
-    work_tokens = tokens if tokens is not None else rules.chinchilla_tokens(n)
-    return ModelEnvelope(
-        name=model.name,
-        spec=model.provenance.spec or model.name,
-        parameters=n,
-        gpu=card,
-        store_bytes=FP32_BYTES * n,
-        train_bytes=train * n,
-        **_gpu_counts(n, train, card),
-        tokens=work_tokens,
-        tokens_note="given" if tokens is not None else "Chinchilla: 20 per parameter",
-        **_work(model, work_tokens, peak * utilization),
-        gpus=gpus,
-        utilization=utilization,
-        dtype=dtype,
-        peak_flops_per_second=peak,
-        **_first_principles(model),
-    )
-
-
-def _gpu_counts(parameters: int, train: int, card: Gpu) -> dict[str, Any]:
-    """Return the cards that hold the weights, the training and LoRA, by the label's GB and by what a program gets."""
-    widths = {"inference_gpus": FP32_BYTES, "training_gpus": train, "lora_gpus": 2 * FP32_BYTES}
-    memories = {"": card.label_gb * GB, "_driver": card.memory_bytes}
-    return {
-        f"{key}{suffix}": rules.gpus_for_bytes(width * parameters, gpu_bytes=memory)
-        for suffix, memory in memories.items()
-        for key, width in widths.items()
-    }
-
-
-def _work(model: Model, tokens: float, flops_per_second: float) -> dict[str, Any]:
-    """Return the work of pre-training by 6ND and the GPU-days that it takes, with all and with active parameters."""
-    found: dict[str, Any] = {"active_parameters": model.active_parameters}
-    for prefix, count in (("", model.parameters), ("active_", model.active_parameters)):
-        flops = rules.training_flops(parameters=count, tokens=tokens, flops_per_parameter_per_token=6)
-        found[f"{prefix}flops"] = flops
-        found[f"{prefix}petaflop_s_days"] = rules.petaflop_s_days(flops)
-        found[f"{prefix}gpu_days"] = rules.gpu_days(flops, peak_flops_per_second=flops_per_second, utilization=1)
-    del found["active_flops"]
-    return found
-
-
-def _first_principles(model: Model) -> dict[str, Any]:
-    """Return what the exact sizes say beside each rule."""
-    store = model.weight_bytes()
-    full = model.training_states("full")
-    remarks = [
-        "GPU counts must also divide heads, layers and machines",
-        *_document()["remarks"]["training"],
-    ]
-    exact_lora = "needs the architecture"
-    if model.has_layers and model.stored is None:
-        lora_states = model.training_states("lora")
-        trainable = model.lora_parameters(rank=16)
-        exact_lora = f"{format_gib(lora_states.value)}, {format_count(trainable)} trainable at rank 16"
-    return {
-        "exact_store": f"{format_gib(store.value)} as stored ({model.default_format})",
-        "exact_train": f"{format_gib(full.value)} of states, 16 B each",
-        "exact_lora": exact_lora,
-        "remarks": tuple(remarks),
-    }

@@ -14,7 +14,8 @@ import pytest
 import vl_convert
 
 from sizeup.card import size_card
-from sizeup.envelope import envelope_of, table_d1
+from sizeup.envelope import table_d1
+from sizeup.envelope_model import envelope_of
 from sizeup.errors import UserError
 from sizeup.machine import parse_machine
 from sizeup.plan.serving import Load, ServingPlan

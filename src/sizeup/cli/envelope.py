@@ -55,8 +55,10 @@ def envelope(
         if pictures.wanted:
             _draw(None, None, pictures)
         return 0
+    from sizeup.envelope_model import envelope_of
+
     known = model(spec)
-    applied = rules.envelope_of(
+    applied = envelope_of(
         known,
         gpu=rules.DOCUMENT_GPU if gpu is None else gpu,
         gpus=gpus,

@@ -122,34 +122,49 @@ def list_instances(
     min_memory_bytes: float = 0,
     min_gpus: int = 0,
     max_usd_per_hour: float | None = None,
+    max_usd_per_gpu_hour: float | None = None,
+    vendor: str = "",
     priced_only: bool = False,
     sort: str = "name",
 ) -> tuple[Instance, ...]:
     """Return the instances that pass every filter.
 
     ``text`` is words that must all occur in the name, cloud or card; ``gpu`` is a card's exact key;
-    ``min_memory_bytes`` is for the whole instance; ``max_usd_per_hour`` drops unpriced ones and ``priced_only`` also
-    those whose price has no date; ``sort`` is a key of :data:`SORTS`.
+    ``min_memory_bytes`` is for the whole instance; ``max_usd_per_hour`` and ``max_usd_per_gpu_hour`` drop unpriced ones
+    and ``priced_only`` also those whose price has no date; ``vendor`` makes the card; ``sort`` is a key of
+    :data:`SORTS`.
 
     >>> [i.name for i in list_instances("h200", cloud="aws", priced_only=True)]
     ['p5en.48xlarge']
     """
     if sort not in SORTS:
         raise UserError(f'instances cannot be sorted by "{sort}"', hint=f"sort by {', '.join(SORTS)}")
-    words = text.lower().split()
+    words, makers = text.lower().split(), gpu_records()
 
-    def passes(data: Mapping[str, Any]) -> bool:
-        price, dated = data.get("usd_per_hour"), bool(data.get("date"))
-        if (cloud and data["cloud"] != cloud.lower()) or (gpu and data["gpu"] != gpu) or data["gpus"] < min_gpus:
-            return False
-        if priced_only and (price is None or not dated):
-            return False
-        if max_usd_per_hour is not None and (price is None or price > max_usd_per_hour):
-            return False
+    def named(data: Mapping[str, Any]) -> bool:
         names = f"{data['name']} {data['cloud']} {data['gpu']}".lower()
-        return data["gpus"] * data["gpu_memory_bytes"] >= min_memory_bytes and all(word in names for word in words)
+        return (
+            all(word in names for word in words)
+            and (not cloud or data["cloud"] == cloud.lower())
+            and (not gpu or data["gpu"] == gpu)
+            and (not vendor or makers[data["gpu"]]["vendor"] == vendor.lower())
+        )
 
-    return tuple(sorted((_instance(data) for data in instance_records() if passes(data)), key=SORTS[sort]))
+    def affordable(instance: Instance) -> bool:
+        limits = (
+            (max_usd_per_hour, instance.usd_per_hour), (max_usd_per_gpu_hour, instance.usd_per_gpu_hour),
+        )  # fmt: skip
+        return all(most is None or (price is not None and price <= most) for most, price in limits)
+
+    kept = [
+        instance
+        for instance in map(_instance, filter(named, instance_records()))
+        if instance.gpus >= min_gpus
+        and instance.gpus * instance.gpu_memory_bytes >= min_memory_bytes
+        and (instance.priced or not priced_only)
+        and affordable(instance)
+    ]
+    return tuple(sorted(kept, key=SORTS[sort]))
 
 
 def cheapest_instances(

@@ -48,23 +48,29 @@ def _gpu(row: GpuRow) -> list[str]:
 
 def instance_lines(instances: Sequence[Instance]) -> list[str]:
     """Return a table of instances: cards, memory, prices; the dates of the prices below, by cloud."""
-    names = {row.gpu.key: short(row.gpu.name) for row in list_gpus()}
-    rows = [
-        [
-            instance.cloud,
-            instance.name.removeprefix("Standard_") + (UNVERIFIED if instance.unverified else ""),
-            f"{instance.gpus} x {names[instance.gpu_key]}" + (" (a slice)" if instance.gpu_fraction < 1 else ""),
-            number(format_gib(instance.memory_bytes)),
-            format_dollars(instance.usd_per_hour) if instance.usd_per_hour else dim("-"),
-            format_dollars(instance.usd_per_gpu_hour) if instance.usd_per_gpu_hour else dim("-"),
-        ]
-        for instance in instances
-    ]
-    head = ["cloud", "instance", "GPUs", "memory", "$/h", "$/GPU-h"]
-    lines = table(rows, head=head, align="<<<>>>", gap=1, indent=0)
+    names = {row.gpu.key: row.gpu.name for row in list_gpus()}
+    rows = [_instance(one, names[one.gpu_key]) for one in instances]
+    head = ["cloud", f"{pad('instance', NAME_WIDTH)} GPUs", "memory", "$/h", "$/GPU-h"]
+    lines = table(rows, head=head, align="<<>>>", gap=1, indent=0)
     dates = {(i.cloud, i.date or "undated"): None for i in instances if i.usd_per_hour}
     told = f"; prices of {', '.join(f'{cloud} {date}' for cloud, date in sorted(dates))}" if dates else ""
     return [*lines, "", *_legend(f"{len(rows)} instances{told}")]
+
+
+NAME_WIDTH = 22
+"""Columns of an instance's name; a longer one pushes its cards aside, whose name is then cut to the first word."""
+
+
+def _instance(instance: Instance, card: str) -> list[str]:
+    name = instance.name.removeprefix("Standard_") + (UNVERIFIED if instance.unverified else "")
+    held = f"{instance.gpus} x {short(card, width=18 if len(name) <= NAME_WIDTH else 1)}"
+    return [
+        instance.cloud,
+        f"{pad(name, NAME_WIDTH)} {held}" + (" (a slice)" if instance.gpu_fraction < 1 else ""),
+        number(format_gib(instance.memory_bytes)),
+        format_dollars(instance.usd_per_hour) if instance.usd_per_hour else dim("-"),
+        format_dollars(instance.usd_per_gpu_hour) if instance.usd_per_gpu_hour else dim("-"),
+    ]
 
 
 def model_lines(records: Sequence[ModelRecord]) -> list[str]:

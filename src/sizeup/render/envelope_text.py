@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sizeup.envelope import FAMILIAR_GPUS, Envelope, InstanceRow, ModelEnvelope, TableD1Row
+from sizeup.envelope import FAMILIAR_GPUS, Envelope, InstanceRow, TableD1Row
+from sizeup.envelope_model import ModelEnvelope
 from sizeup.machine.gpus import MEMORY_BASIS
 from sizeup.render.card_text import short
 from sizeup.render.layout import dim, number, offers, remark, strong, table, wrap
@@ -205,10 +206,13 @@ def model_lines(answer: ModelEnvelope) -> list[str]:
 def _work(answer: ModelEnvelope) -> list[str]:
     """Return the lines of the pre-training work, with all parameters and with those that one token uses."""
     lines = wrap(f"pre-training on {format_count(answer.tokens)} tokens ({answer.tokens_note}), {_peak(answer)}:")
-    lines += _run("6ND", answer.petaflop_s_days, answer.gpu_days, answer)
+    rule = answer.rule
+    lines += _run(rule, answer.petaflop_s_days, answer.gpu_days, answer)
     if answer.active_parameters != answer.parameters:
-        name = f"6ND with the {format_count(answer.active_parameters)} parameters that work for each token"
+        name = f"{rule} with the {format_count(answer.active_parameters)} parameters that work for each token"
         lines += _run(name, answer.active_petaflop_s_days, answer.active_gpu_days, answer)
+    if answer.flops_per_parameter_per_token == 3:
+        lines += remark("3ND: a token passes through the encoder or the decoder (GPT-3, Table D.1)", indent=4)
     return lines
 
 

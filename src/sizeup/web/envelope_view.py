@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sizeup.envelope import ModelEnvelope
+from sizeup.envelope_model import ModelEnvelope
 from sizeup.units import format_count, format_gb, significant
 from sizeup.web.view import Figure, Notes, Table, View
 
@@ -14,7 +14,7 @@ def envelope_view(found: ModelEnvelope) -> View:
         Figure(label="To store", text=format_gb(found.store_bytes), note="4 bytes per parameter"),
         Figure(label="To train", text=format_gb(found.train_bytes), note="24 bytes per parameter"),
         Figure(label="Work", text=f"{significant(found.petaflop_s_days)} petaflop/s-days",
-               note=f"6ND on {format_count(found.tokens)} tokens ({found.tokens_note})"),
+               note=f"{found.rule} on {format_count(found.tokens)} tokens ({found.tokens_note})"),
         Figure(label="GPU time", text=f"{significant(found.gpu_days)} GPU-days", note=f"at {peak}"),
     ]  # fmt: skip
     if found.pretraining_days is not None:

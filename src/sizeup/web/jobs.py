@@ -87,7 +87,8 @@ def _serve(values: Values) -> Outcome:
 
 
 def _envelope(values: Values) -> Outcome:
-    from sizeup.envelope import DOCUMENT_GPU, envelope_of
+    from sizeup.envelope import DOCUMENT_GPU
+    from sizeup.envelope_model import envelope_of
     from sizeup.render.envelope_text import model_lines
     from sizeup.sizing import model
     from sizeup.web.envelope_view import envelope_view

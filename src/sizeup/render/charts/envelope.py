@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sizeup.card import Card
-from sizeup.envelope import ModelEnvelope, table_d1, training_bytes_per_parameter
+from sizeup.envelope import table_d1, training_bytes_per_parameter
+from sizeup.envelope_model import ModelEnvelope
 from sizeup.render.charts.breakdown import Breakdown, Part, breakdown
 from sizeup.render.charts.chart import Chart, short_name
 from sizeup.render.charts.model import formats_picture, states_picture
