@@ -11,7 +11,7 @@ from sizeup.cli.pictures import Pictures, picture_options
 from sizeup.units import parse_count
 
 if TYPE_CHECKING:
-    from sizeup.envelope import ModelEnvelope
+    from sizeup.envelope_model import ModelEnvelope
     from sizeup.sizing import Model
     from sizeup.web.view import View
 
