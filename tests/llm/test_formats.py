@@ -426,3 +426,13 @@ def test_a_gguf_of_a_multimodal_model_says_what_it_leaves_out() -> None:
     towers = sum(tower.elements for tower in model.towers)
     assert weight_bytes(model, "gguf-f16").value == pytest.approx(2 * (count_parameters(model) - towers), rel=0.001)
     assert any("mmproj" in text for text in weight_bytes(model, "q8_0").assumptions)
+
+
+def test_a_format_for_experts_takes_the_linear_layers_of_a_model_without_any() -> None:
+    dense = weight_bytes(LLAMA_8B, "mxfp4")
+    assert dense.value == weight_bytes(LLAMA_8B, "mxfp4-all").value
+    assert "routers" not in str(dense.assumptions)
+    mixed = families.build({"model_type": "gpt_oss"})
+    assert (
+        weight_bytes(mixed, "mxfp4-all").value < weight_bytes(mixed, "mxfp4").value < weight_bytes(mixed, "bf16").value
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sizeup.errors import UserError, nearest_names
@@ -176,6 +176,21 @@ def format_named(name: str) -> WeightFormat:
     return weight_formats()[found]
 
 
+def format_for(architecture: Architecture, format: WeightFormat | str) -> WeightFormat:
+    """Return the format as it is used on a model: one for routed experts takes every linear layer where there are none.
+
+    Raises:
+        UserError: unknown, or a name that several formats share.
+    """
+    known = format_named(format) if isinstance(format, str) else format
+    if known.quantizes != _EXPERTS_ONLY or any(role_of(t) == "experts" for t, _ in architecture.counted_tensors()):
+        return known
+    return replace(known, quantizes=_EXPERTS_ONLY | {"linear"})
+
+
+_EXPERTS_ONLY = frozenset({"experts"})
+
+
 def tensor_bytes(tensor: Tensor, layout: Layout) -> tuple[int, int]:
     """Return (bytes of the numbers, bytes of scales and padding-free metadata) of all copies of ``tensor``."""
     values, extra = layout.matrix_bytes(tensor.shape)
@@ -192,7 +207,7 @@ def weight_bytes(
     Raises:
         UserError: unknown format, or one that cannot hold this model.
     """
-    known = format_named(format) if isinstance(format, str) else format
+    known = format_for(architecture, format)
     if known.is_gguf:
         return _mixture_estimate(architecture, known)
     counted = list(architecture.counted_tensors())

@@ -9,7 +9,7 @@ from math import ceil
 
 from sizeup.identity_cache import per_object
 from sizeup.llm.architecture import Architecture, Layer, Tensor
-from sizeup.llm.formats import WeightFormat, format_named, role_of, tensor_bytes
+from sizeup.llm.formats import WeightFormat, format_for, format_named, role_of, tensor_bytes
 from sizeup.llm.parameters import PART_NAMES
 from sizeup.llm.stored import stored_as
 from sizeup.physics.numeric import ceil_div
@@ -100,7 +100,7 @@ def _exl2(architecture: Architecture, bits: float) -> list[Placed]:
 
 def _plain(architecture: Architecture, format: str) -> Iterator[Placed]:
     stored = None if format else stored_as(architecture)
-    known = None if stored else format_named(format or architecture.dtype)
+    known = None if stored else format_for(architecture, format or architecture.dtype)
     for tensor, path, layer in _paths(architecture):
         layout = stored.layout_of(tensor, path) if stored else known.layout_of(tensor)  # type: ignore[union-attr]
         mxfp4 = tensor.part == "experts" and layout.bits == 4 and (known.name if known else stored.name) == "mxfp4"  # type: ignore[union-attr]
