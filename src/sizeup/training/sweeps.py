@@ -78,12 +78,10 @@ def _sweep(
     held: str,
 ) -> Sweep:
     xs = spread(max(reach(largest=found, at=at, most=most), 4 * low), low=low, extra=(at, found))
-    value, band = float(answer.memory.device.value), answer.memory.device.band
     return Sweep(
         what=what, unit=unit, name="this plan", points=tuple((x, size(x)) for x in xs), limit=SAFE_WORDS,
         limit_bytes=safe_bytes(answer.cluster), largest=found, most=most, at=at,
         capacity_bytes=float(answer.cluster.node.memory_bytes), held=held,
-        low=band.low / value if band else None, high=band.high / value if band else None,
     )  # fmt: skip
 
 
