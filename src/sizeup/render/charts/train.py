@@ -92,8 +92,8 @@ def _curve(answer: TrainingAnswer, sweep: Sweep, theme: Theme) -> Chart:
         f"memory-against-{name}", [sweep], title=f"Memory against {sweep.what}: {crossing(sweep)}", theme=theme,
         subtitle=f"{_where(answer)}; {plan_words(answer.plan)}\nwhat it cannot do without: the allocator's idle blocks "
         "are left out",
-        description=f"Memory per GPU that this plan cannot do without, against {sweep.what}: it {crossing(sweep)} with nine chances in ten, "
-        f"and needs {format_gib(dict(sweep.points)[sweep.at])} at the {sweep.at:,} asked for.",
+        description=f"Memory per GPU that this plan cannot do without, against {sweep.what}: it {crossing(sweep)} with "
+        f"nine chances in ten, and needs {format_gib(dict(sweep.points)[sweep.at])} at the {sweep.at:,} asked for.",
     )  # fmt: skip
 
 
