@@ -251,3 +251,20 @@ def test_why_explains_each_number() -> None:
     text = run("llama-3.1-8b", "--gpu", "h100", "--gpus", "1", "--why")[1]
     for word in ("decode step", "TTFT", "sources"):
         assert word in text
+
+
+def test_slots_of_llama_cpp_share_the_cache_that_is_told() -> None:
+    answer = run_json("llama-3.1-8b", "--gpu", "rtx-4090", "--gpus", "1", "--format", "q4_k_m", "--concurrency", "16")
+    assert answer["cache_tokens"] == 16 * (2048 + 256)
+
+
+def test_attention_by_data_ranks_is_started_over_all_cards() -> None:
+    answer = run_json("deepseek-v3", "--gpu", "h200", "--gpus", "8", "--dp", "8", "--ep", "8")
+    assert "--data-parallel-size 8 --enable-expert-parallel" in answer["flags"]["vllm"]
+    assert "--tp 8 --dp 8 --enable-dp-attention" in answer["flags"]["sglang"]
+    assert "--tp_size 8" in answer["flags"]["trtllm"]
+
+
+def test_a_reason_is_told_once() -> None:
+    reasons = run_json("llama-3.1-70b", "--gpu", "h100", "--gpus", "1")["passed_over"]
+    assert len({reason.partition(": ")[2] for reason in reasons}) == len(reasons)

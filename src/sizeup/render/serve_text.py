@@ -157,22 +157,25 @@ def _flags(answer: ServingAnswer) -> list[str]:
 
 def _ladder(answer: ServingAnswer) -> list[str]:
     title = "if you may change one thing" if answer.answered else "what would do, cheapest first"
-    head = (title, "layout", "per GPU", "TPOT", "tok/s", "$/h")
-    return table([_rung(rung) for rung in answer.ladder], head=head, align="<<>>>>")
+    taken = not answer.answered
+    head = (title, "layout", "per GPU" if taken else "$/M out", "TPOT", "tok/s", "$/h")
+    return table([_rung(rung, taken=taken) for rung in answer.ladder], head=head, align="<<>>>>")
 
 
-def _rung(rung: Rung) -> list[str]:
+def _rung(rung: Rung, *, taken: bool) -> list[str]:
     row = rung.row
+    price = "-" if row.usd_per_million is None else format_dollars(row.usd_per_million)
     return [
-        textwrap.shorten(rung.change, 34, placeholder="..."), layout_words(rung.plan), format_gib(rung.taken_bytes),
+        textwrap.shorten(rung.change, 34, placeholder="..."), layout_words(rung.plan),
+        format_gib(rung.taken_bytes) if taken else price,
         format_seconds(row.tpot_seconds), format_count(row.output_tokens_per_second),
         format_dollars(rung.usd_per_hour) if rung.usd_per_hour else "-",
     ]  # fmt: skip
 
 
 def _offers(answer: ServingAnswer) -> list[str]:
-    head = ("cards with a dated price", "layout", "per GPU", "TPOT", "tok/s", "$/h")
-    return table([_rung(rung) for rung in answer.offers[:MOST_FRONT]], head=head, align="<<>>>>")
+    head = ("cards with a dated price", "layout", "$/M out", "TPOT", "tok/s", "$/h")
+    return table([_rung(rung, taken=False) for rung in answer.offers[:MOST_FRONT]], head=head, align="<<>>>>")
 
 
 def _alternatives(answer: ServingAnswer) -> list[str]:

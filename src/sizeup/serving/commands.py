@@ -104,9 +104,11 @@ def trtllm_flags(start: Start) -> str:
     layout = plan.layout
     share, tokens, most = plan.gpu_memory_utilization, plan.max_batched_tokens, plan.max_num_seqs
     replicas = f"  # {layout.dp} replicas, one server each" if layout.dp > 1 and not layout.attention_dp else None
+    whole = layout.tp * layout.dp if layout.attention_dp else layout.tp
+    apart = "  # enable_attention_dp: true in --extra_llm_api_options" if layout.attention_dp else None
     return _joined([
         f"trtllm-serve {model}",
-        f"--tp_size {layout.tp}" if layout.tp > 1 else None,
+        f"--tp_size {whole}" if whole > 1 else None,
         f"--pp_size {layout.pp}" if layout.pp > 1 else None,
         f"--ep_size {layout.ep}" if layout.ep > 1 else None,
         f"--max_seq_len {plan.max_model_len}" if plan.max_model_len else None,
@@ -114,6 +116,7 @@ def trtllm_flags(start: Start) -> str:
         f"--max_num_tokens {tokens}" if tokens else None,
         f"--max_batch_size {most}" if most else None,
         replicas,
+        apart,
         start.converted(here=False),
     ])  # fmt: skip
 

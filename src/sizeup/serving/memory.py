@@ -27,6 +27,7 @@ from sizeup.physics import serving_memory as physics
 from sizeup.plan.engines import Engine, engine
 from sizeup.plan.serving import Load, ServingLayout, ServingPlan
 from sizeup.serving.drafting import drafted
+from sizeup.serving.growing import growing_parts
 from sizeup.serving.limits import Shape, largest_graph_batch, layout_problems, shape_of
 from sizeup.serving.weights import StageWeights, host_embedding_bytes, placed_weights, stage_weights
 
@@ -228,7 +229,7 @@ def _stage(
     if used.budget == "context":
         parts |= _llama_parts(plan, limits, shape, kinds)
     elif used.budget == "grows":
-        parts |= _growing_parts(plan, limits, shape, kinds, load, _qkv_bytes(architecture, plan))
+        parts |= growing_parts(architecture, plan, limits.engine, kinds, load, context=limits.context)
     else:
         parts["activations"] = activation_bytes(shape, limits, plan.layout, learned=learned)
         if used.awq_split and plan.weight_format == "awq-int4":
@@ -281,43 +282,6 @@ def _llama_parts(plan: ServingPlan, limits: Limits, shape: Shape, kinds: dict[La
     }
 
 
-def _qkv_bytes(architecture: Architecture, plan: ServingPlan) -> float:
-    """Return the bytes of separate query, key and value matrices, per stage."""
-    wanted = ("query", "key", "value")
-    found = sum(one.size for one in placed_weights(architecture, plan.weight_format) if one.use in wanted)
-    return found / plan.layout.pp
-
-
-def _growing_parts(
-    plan: ServingPlan, limits: Limits, shape: Shape, kinds: dict[LayerCache, int], load: Load | None, qkv: float
-) -> dict[str, float]:
-    """Return cache and activations at the worst of three moments: loading, end of the prompt, end of the answer."""
-    rules = CacheRules(engine=limits.engine, batched_tokens=0)
-    batch = load.concurrency if load else 1
-    prompt, end = (load.input_tokens, load.longest) if load else (1, limits.context)
-    last = physics.logits_bytes(rows=batch, vocabulary=shape.vocabulary)
-    unpacked = shape.largest_matrix * physics.HALF_BYTES if "gptq" in plan.weight_format else 0
-    at_prompt = batch * sequence_bytes(kinds, prompt, rules), _prefill_bytes(limits.engine, shape, batch, prompt)
-    at_end = batch * sequence_bytes(kinds, end, rules), float(last)
-    loading = at_end[0], max(0.0, qkv - at_end[0] - unpacked) if limits.engine.copies_fused else 0.0
-    cache, moment = max(at_prompt, at_end, loading, key=sum)
-    return {"cache": float(cache), "activations": moment + unpacked}
-
-
-def _prefill_bytes(used: Engine, shape: Shape, batch: int, prompt: int) -> float:
-    """Return what a prompt holds beside weights and cache: rows of one layer or logits, and scores written out."""
-    # gate, up and their product; residual, normalised input, its 32-bit copy counted as two: what eager code keeps
-    wide, narrow = 3.0, 4.0
-    rows = physics.eager_prefill_bytes(
-        tokens=batch * prompt, hidden=shape.hidden, intermediate=shape.widest, wide_copies=wide, hidden_copies=narrow
-    )
-    last = physics.logits_bytes(rows=batch, vocabulary=shape.vocabulary)
-    whole = physics.logits_bytes(rows=batch * prompt, vocabulary=shape.vocabulary)
-    widest = max(rows, whole) if used.prompt_logits else rows + last
-    scores = used.score_bytes * batch * shape.heads * prompt * prompt if shape.kv_heads < shape.heads else 0
-    return float(widest + scores)
-
-
 def _pool(gpu: Gpu, plan: ServingPlan, limits: Limits, parts: dict[str, float]) -> float:
     """Return the cache pool of one card by the engine's budget rule [bytes]; below zero if there is none."""
     used, memory = limits.engine, gpu.memory_bytes
@@ -349,7 +313,8 @@ def _answer(
     rules = CacheRules(engine=limits.engine, batched_tokens=limits.batched_tokens)
     replicas = plan.layout.dp
     fixed = limits.engine.budget in ("context", "grows")
-    tokens = limits.context if fixed else pool_tokens(worst.kinds, worst.pool, rules, length=limits.context)
+    slots = plan.max_num_seqs or 1
+    tokens = limits.context * slots if fixed else pool_tokens(worst.kinds, worst.pool, rules, length=limits.context)
     most = architecture.max_positions or limits.context
     pool = worst.pool + (worst.memory - worst.used if fixed else 0)
     need = sequence_bytes(worst.kinds, length, rules)

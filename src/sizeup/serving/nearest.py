@@ -49,7 +49,9 @@ def nearest_words(name: str, card: str, plan: ServingPlan, load: Load) -> str:
     for found, words in ((model, "of this model on this card"), (same_card, "of this engine on this card"),
                          (own, "of this engine on other cards")):  # fmt: skip
         if found:
-            return f"{len(found):,} measured runs {words}; nearest: {_told(_nearest(found, engine, plan, load))}"
+            row = _nearest(found, engine, plan, load)
+            other = "" if found is model else row["model"].rpartition("--")[2] + ", "
+            return f"{len(found):,} measured runs {words}; nearest: {other}{_told(row)}"
     return "no measured run of this engine"
 
 

@@ -170,7 +170,8 @@ def choose(asked: Question, base: ServingPlan, cluster: Cluster) -> _Chosen:
                 tried[-1], options=(*found, *limited[0]), rows=tuple(ranked((*limited[1], *rows), asked.load))
             )
         why = rows[0].why or why_not(rows[0], rows[0], asked.targets)
-        passed.append(f"{plan.weight_format} weights, {plan.kv_dtype} cache: {why}")
+        if not any(said.startswith(f"{plan.weight_format} ") and said.endswith(why) for said in passed):
+            passed.append(f"{plan.weight_format} weights, {plan.kv_dtype} cache: {why}")
     fitting = [one for one in tried if one.rows[0].fits]
     if fitting:
         return replace(fitting[0], passed=())
@@ -225,7 +226,10 @@ def find(asked: Question, base: ServingPlan, cluster: Cluster) -> ServingAnswer:
     points = front_points(found, cluster, asked)
     rest = [row for row in rows if row.plan.layout != plan.layout]
     best = next((row for row in rows if row.plan.layout == plan.layout), rows[0])
-    shown = tuple(replace(row, why=row.why or why_not(row, best, asked.targets)) for row in rest[:SHOWN])
+    shown = tuple(
+        replace(row, why=row.why or (why_not(row, best, asked.targets) if answer.fits else "it fits"))
+        for row in rest[:SHOWN]
+    )
     return replace(
         answer,
         alternatives=shown,
