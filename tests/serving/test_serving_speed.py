@@ -107,6 +107,14 @@ def test_a_rate_above_saturation_is_refused_and_named() -> None:
         open_speed(made(0, "vllm"), Requests(prompt=2048, output=256), 1000.0)
 
 
+def test_replicas_have_the_percentiles_of_one_at_its_share_of_the_rate() -> None:
+    one, requests = made(0, "vllm"), Requests(prompt=2048, output=256)
+    eight = replace(one, replicas=8)
+    alone, together = open_speed(one, requests, 8.0), open_speed(eight, requests, 64.0)
+    assert float(together.tpot.p99) == pytest.approx(float(alone.tpot.p99), rel=0.01)
+    assert float(together.ttft.p99) == pytest.approx(float(alone.ttft.p99), rel=0.01)
+
+
 def test_percentiles_are_in_order() -> None:
     found = open_speed(made(0, "vllm"), Requests(prompt=2048, output=256), 8.0)
     assert found.ttft.p50 <= found.ttft.p90 <= found.ttft.p99

@@ -120,8 +120,10 @@ def open_speed(made: Deployment, requests: Requests, rate: float) -> OpenLoop:
     busy = min(busy, 0.999)
     service = busy * made.replicas / rate
     wait = min(float(poisson_wait_seconds(rate=rate / made.replicas, service_seconds=service)), LONGEST_WAIT)
+    # each replica has its own ups and downs
+    each = flying / made.replicas
     tpots = {
-        share: float(table.at(max(poisson_tail(flying, share), 1), table.latency.tpot_seconds))
+        share: float(table.at(made.replicas * max(poisson_tail(each, share), 1), table.latency.tpot_seconds))
         for share in (0.5, 0.9, 0.99)
     }
     ttft = own + wait
