@@ -29,4 +29,11 @@ docs: .venv  ## generate the generated pages (coverage, command line, accuracy)
 bench: .venv  ## print how long the usual answers take
 	$(BIN)/python scripts/benchmark.py
 
-.PHONY: help test lint format oracle docs bench
+page: .venv node_modules  ## build the static page into dist/page (needs node)
+	$(BIN)/python scripts/build_page.py
+
+node_modules: package-lock.json
+	npm ci
+	touch node_modules
+
+.PHONY: help test lint format oracle docs bench page

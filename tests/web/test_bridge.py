@@ -50,6 +50,25 @@ def test_every_figure_that_can_be_pressed_is_explained(job: str) -> None:
         assert 'class="number"' in why["html"]
 
 
+@pytest.mark.parametrize("job", ASKED)
+def test_pictures_come_in_the_width_and_theme_asked_for(job: str) -> None:
+    request = {"ask": "charts", "job": job, "flags": ASKED[job], "theme": "dark", "width": 340}
+    charts = Bridge().answer(request)["charts"]
+    assert len(charts) > 1
+    for chart in charts:
+        assert chart["spec"]["width"] == 340
+        assert "title" not in chart["spec"]
+        assert chart["title"]
+        assert chart["description"]
+    assert charts != Bridge().answer({**request, "theme": "light"})["charts"]
+
+
+def test_days_and_dollars_against_gpus_come_later() -> None:
+    more = Bridge().answer({"ask": "more-charts", "job": "train", "flags": ASKED["train"]})["charts"]
+    assert [chart["name"] for chart in more] == ["days-against-gpus", "dollars-against-gpus"]
+    assert Bridge().answer({"ask": "more-charts", "job": "model", "flags": ASKED["model"]})["charts"] == []
+
+
 @pytest.mark.parametrize(
     ("job", "flags", "message"),
     [

@@ -93,7 +93,8 @@ def test_other_methods_are_refused(server: PageServer, method: str) -> None:
 
 
 def test_bodies_are_bounded_and_typed(server: PageServer) -> None:
-    assert ask(server, "POST", "/api/ask", b" " * (LONGEST_REQUEST_BYTES + 1), **JSON).status == 413
+    # only announced: the server answers without waiting for what it will not read
+    assert ask(server, "POST", "/api/ask", None, **JSON, Content_Length=str(LONGEST_REQUEST_BYTES + 1)).status == 413
     assert ask(server, "POST", "/api/ask", QUESTION, Content_Type="text/plain").status == 400
     assert ask(server, "POST", "/api/ask", b"[]", **JSON).status == 400
     assert ask(server, "POST", "/api/ask", b"[" * 100_000, **JSON).status == 400
@@ -109,6 +110,13 @@ def test_a_strange_length_is_refused(server: PageServer, length: str) -> None:
         head = f"POST /api/ask HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\nContent-Length: {length}\r\n\r\n"
         raw.sendall(head.encode())
         assert raw.recv(64).split()[1] in (b"411", b"413")
+
+
+def test_a_busy_engine_is_said_to_be_busy(server: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sizeup.web.server.SECONDS_TO_WAIT", 0.01)
+    with server.lock:
+        assert ask(server, "POST", "/api/ask", QUESTION, **JSON).status == 503
+    assert ask(server, "POST", "/api/ask", QUESTION, **JSON).status == 200
 
 
 def test_a_question_may_not_name_a_file(server: PageServer) -> None:

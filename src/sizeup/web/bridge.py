@@ -7,7 +7,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sizeup.errors import UserError
 from sizeup.llm.content import LONGEST_HEAD_BYTES, HeadTooShortError, load_content
@@ -20,8 +20,13 @@ from sizeup.web.jobs import Job, Outcome, jobs
 from sizeup.web.markup import Page, apply_button
 from sizeup.web.why import why_html
 
+if TYPE_CHECKING:
+    from sizeup.render.charts import Chart
+
 MOST_HELD, MOST_ANSWERS = 32, 16
 LONGEST_NAME = 120
+ON_THE_PAGE = ("memory", "parameters")
+"""Pictures that the page shows in its own way, with numbers to press."""
 Reply = dict[str, Any]
 
 
@@ -39,8 +44,9 @@ class Bridge:
     def answer(self, request: Mapping[str, Any]) -> Reply:
         """Return the reply to one request.
 
-        ``ask`` is "answer", "why" (with ``number``) or "charts"; ``job`` and ``flags`` are the command and its flags,
-        as text or numbers. A reply has ``ok``; if it is false, ``error``, ``hint`` and ``html`` that says both.
+        ``ask`` is "answer", "why" (with ``number``), "charts" or "more-charts" (with ``theme`` and ``width``).
+        ``job`` and ``flags`` are the command and its flags, as text or numbers. A reply has ``ok``; if it is false,
+        ``error``, ``hint`` and ``html`` that says both.
         """
         try:
             return self._answer(request)
@@ -81,11 +87,11 @@ class Bridge:
         outcome, page = self._outcome(job, values)
         if ask == "why":
             return {"ok": True, "html": _why(page, request.get("number"))}
-        if ask == "charts":
-            return {"ok": True, "charts": []}
+        if ask in ("charts", "more-charts"):
+            return {"ok": True, "charts": self._charts(job, outcome, request)}
         if ask != "answer":
             raise UserError(f'the page cannot ask "{str(ask)[:40]}"')
-        return _reply(job, self._named(values), outcome, page)
+        return _reply(job, self._named(values), _typed(request["flags"]), outcome, page)
 
     def _outcome(self, job: Job, values: Mapping[str, Any]) -> tuple[Outcome, Page]:
         key = json.dumps([job.name, values], sort_keys=True)
@@ -99,6 +105,16 @@ class Bridge:
                 self.answers.popitem(last=False)
         self.answers.move_to_end(key)
         return self.answers[key]
+
+    def _charts(self, job: Job, outcome: Outcome, request: Mapping[str, Any]) -> list[Reply]:
+        draw = job.pictures if request["ask"] == "charts" else job.more_pictures
+        if draw is None:
+            return []
+        theme, width = "dark" if request.get("theme") == "dark" else "light", request.get("width")
+        width = min(max(width, 240), 2000) if isinstance(width, int) else 720
+        with within(Reach(contents=self.held, paths=False, hub=self.hub)):
+            charts = draw(outcome.answer, theme, width)
+        return [_chart(chart) for chart in charts if chart.name not in ON_THE_PAGE]
 
     def _named(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values with the name of a file in the place of its key."""
@@ -125,17 +141,31 @@ def _values(job: Job, flags: object) -> dict[str, Any]:
     return checked(given, job.kinds)
 
 
-def _reply(job: Job, values: Mapping[str, Any], outcome: Outcome, page: Page) -> Reply:
-    line = command_line(job.name, values)
+def _typed(flags: Mapping[str, Any]) -> dict[str, str]:
+    """Return the amounts as they were typed, 8k or 2T, which the command line reads too."""
+    return {key: value for key, value in flags.items() if isinstance(value, str) and value[:1].isdigit()}
+
+
+def _reply(job: Job, values: Mapping[str, Any], typed: Mapping[str, str], outcome: Outcome, page: Page) -> Reply:
+    amounts = {key: typed[key] for key in values if job.kinds[key] in ("tokens", "amount") and key in typed}
+    line = command_line(job.name, {**values, **amounts})
     text = json.dumps(outcome.data, indent=2, allow_nan=False)
     copies = {"Command line": line, "Python": python_call(job.name, values)}
     if job.scenario:
         copies["Scenario file"] = scenario_file(values, job.kinds)
     copies |= {"JSON": text, "Markdown": markdown(outcome.view, line, outcome.text)}
     return {
-        "ok": True, "html": page.html, "summary": outcome.view.summary, "title": outcome.view.headline,
-        "state": outcome.view.state, "text": outcome.text, "copies": copies,
+        "ok": True, "html": page.html, "summary": outcome.view.summary, "short": outcome.view.short,
+        "title": outcome.view.headline, "state": outcome.view.state, "text": outcome.text, "copies": copies,
     }  # fmt: skip
+
+
+def _chart(chart: Chart) -> Reply:
+    """Return a picture on the page's ground, its title left to the page."""
+    spec = {key: value for key, value in chart.spec.items() if key != "title"}
+    config = {**spec.get("config", {}), "background": None, "padding": 2}
+    spec.update(background=None, config=config)
+    return {"name": chart.name, "title": chart.title, "description": chart.description, "spec": spec}
 
 
 def _why(page: Page, number: object) -> str:

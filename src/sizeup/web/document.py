@@ -55,9 +55,11 @@ def catalog() -> dict[str, Any]:
 
 def helps(job: Job) -> dict[str, str]:
     """Return the help line of each flag of a job, where the command's table has one."""
-    from sizeup.training.flags import FLAGS
+    from sizeup.serving.flags import FLAGS as SERVING
+    from sizeup.training.flags import FLAGS as TRAINING
 
-    return {name: flag.help for name, flag in FLAGS.items()} if job.name == "train" else {}
+    table = {"train": TRAINING, "serve": SERVING}.get(job.name, {})
+    return {name: flag.help for name, flag in table.items()}
 
 
 def document(engine: Engine) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from sizeup.envelope_model import ModelEnvelope
 from sizeup.units import format_count, format_gb, significant
-from sizeup.web.view import Figure, Notes, Table, View
+from sizeup.web.view import Figure, Notes, Pictures, Table, View
+from sizeup.web.whys import envelope_whys
 
 
 def envelope_view(found: ModelEnvelope) -> View:
     """Return the view of the rules applied to a model."""
     peak = f"{found.utilization:.0%} of the {found.dtype} peak of {found.gpu.name}"
+    whys = envelope_whys(found)
     figures = [
-        Figure(label="To store", text=format_gb(found.store_bytes), note="4 bytes per parameter"),
-        Figure(label="To train", text=format_gb(found.train_bytes), note="24 bytes per parameter"),
+        Figure(label="To store", text=format_gb(found.store_bytes), note="4 bytes per parameter", why=whys["store"]),
+        Figure(label="To train", text=format_gb(found.train_bytes), note="24 bytes per parameter", why=whys["train"]),
         Figure(label="Work", text=f"{significant(found.petaflop_s_days)} petaflop/s-days",
-               note=f"{found.rule} on {format_count(found.tokens)} tokens ({found.tokens_note})"),
-        Figure(label="GPU time", text=f"{significant(found.gpu_days)} GPU-days", note=f"at {peak}"),
+               note=f"{found.rule} on {format_count(found.tokens)} tokens ({found.tokens_note})", why=whys["work"]),
+        Figure(label="GPU time", text=f"{significant(found.gpu_days)} GPU-days", note=f"at {peak}",
+               why=whys["gpu_days"]),
     ]  # fmt: skip
     if found.pretraining_days is not None:
         figures.append(Figure(label=f"On {found.gpus:,} GPUs", text=f"{significant(found.pretraining_days)} days"))
@@ -27,6 +30,7 @@ def envelope_view(found: ModelEnvelope) -> View:
     )
     blocks = (
         Table(title=f"How many {found.gpu.name}", head=head, rows=rows, align="<>><"),
+        Pictures(),
         Notes(title="Where the rules are loose", items=found.remarks),
     )
     return View(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sizeup.errors import UserError
 from sizeup.render.layout import plain
 from sizeup.scenario import Kind
 from sizeup.web.view import View
 
+if TYPE_CHECKING:
+    from sizeup.render.charts import Chart
+
 Values = Mapping[str, Any]
+Pictures: TypeAlias = "Callable[[Any, str, int], Sequence[Chart]]"
 
 MODEL_KINDS: Mapping[str, Kind] = {
     "model": "text", "gpu": "text", "format": "text", "context": "tokens", "sequences": "count", "cache_dtype": "text",
@@ -35,13 +39,19 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One job; ``kinds`` are its flags, ``scenario`` says whether the command reads them from a file."""
+    """One job; ``kinds`` are its flags, ``scenario`` says whether the command reads them from a file.
+
+    ``pictures`` are drawn of an answer in a theme, so many pixels wide; ``more_pictures`` take several answers and
+    come later.
+    """
 
     name: str
     title: str
     question: str
     kinds: Mapping[str, Kind]
     solve: Callable[[Values], Outcome]
+    pictures: Pictures
+    more_pictures: Pictures | None = None
     scenario: bool = False
 
 
@@ -100,6 +110,42 @@ def _envelope(values: Values) -> Outcome:
     return Outcome(answer=found, data=found.to_dict(), text=_text(model_lines(found)), view=envelope_view(found))
 
 
+def _model_pictures(card: Any, theme: str, width: int) -> Sequence[Chart]:
+    from sizeup.render.charts import model_charts
+
+    return model_charts(card, theme=theme, width=width)
+
+
+def _train_pictures(answer: Any, theme: str, width: int) -> Sequence[Chart]:
+    from sizeup.render.charts import train_charts
+
+    return train_charts(answer, theme=theme, width=width)
+
+
+def _scaling_pictures(answer: Any, theme: str, width: int) -> Sequence[Chart]:
+    from sizeup.render.charts import train_charts
+    from sizeup.training.sweeps import gpu_offers
+
+    if not answer.totals:
+        return ()
+    every = train_charts(answer, offers=gpu_offers(answer), theme=theme, width=width)
+    return [chart for chart in every if chart.name.endswith("-against-gpus")]
+
+
+def _serve_pictures(answer: Any, theme: str, width: int) -> Sequence[Chart]:
+    from sizeup.render.charts import serve_charts
+
+    return serve_charts(answer, theme=theme, width=width)
+
+
+def _envelope_pictures(found: Any, theme: str, width: int) -> Sequence[Chart]:
+    from sizeup.card import size_card
+    from sizeup.render.charts import envelope_charts
+    from sizeup.sizing import model
+
+    return envelope_charts(found, size_card(model(found.spec)), theme=theme, width=width)
+
+
 def needed(values: Values, key: str) -> str:
     """Return the flag, or say that it is missing.
 
@@ -118,12 +164,13 @@ def jobs() -> dict[str, Job]:
 
     serving = {key: kind for key, kind in SERVING.items() if key not in LOCAL}
     made = (
-        Job(name="model", title="Size", question="How big is it, and what holds it?", kinds=MODEL_KINDS, solve=_model),
+        Job(name="model", title="Size", question="How big is it, and what holds it?", kinds=MODEL_KINDS,
+            solve=_model, pictures=_model_pictures),
         Job(name="train", title="Train", question="Does training fit, how long, how much?", kinds=TRAINING,
-            solve=_train, scenario=True),
+            solve=_train, pictures=_train_pictures, more_pictures=_scaling_pictures, scenario=True),
         Job(name="serve", title="Serve", question="How many users, how fast, at what price?", kinds=serving,
-            solve=_serve, scenario=True),
+            solve=_serve, pictures=_serve_pictures, scenario=True),
         Job(name="envelope", title="Envelope", question="What do the quick rules say?", kinds=ENVELOPE_KINDS,
-            solve=_envelope),
+            solve=_envelope, pictures=_envelope_pictures),
     )  # fmt: skip
     return {job.name: job for job in made}

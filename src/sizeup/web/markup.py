@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import singledispatchmethod
 
-from sizeup.estimate import Estimate
+from sizeup.estimate import Band, Estimate
 from sizeup.units import format_gib
 from sizeup.web.html import Child, Markup, tag
 from sizeup.web.view import (
@@ -18,6 +19,8 @@ from sizeup.web.view import (
     MemoryBar,
     Notes,
     Patch,
+    Pictures,
+    Piece,
     Share,
     Shares,
     Table,
@@ -33,7 +36,7 @@ COLOURS: dict[str, int] = {
 """The colour of each kind of memory, the same in every picture; others take the next in turn."""
 
 TURN = 8
-BAR_HEIGHT, BAR_TOP, LABEL_HEIGHT = 56, 26, 20
+BAR_HEIGHT, BAR_TOP, GAP, GHOST_HEIGHT = 56, 26, 16, 22
 MARGIN = 1.02
 """Room to the right of the longest thing in a bar."""
 
@@ -128,7 +131,10 @@ class Page:
     def _(self, item: Shares) -> Markup:
         rows = [self.share(share) for share in item.items]
         note = tag("p", item.note, class_="note") if item.note else None
-        return section(item.title, tag("ul", rows, class_="shares"), note)
+        shown = tag("ul", rows, class_="shares")
+        if item.folded:
+            return tag("details", tag("summary", item.title), shown, note, class_="block")
+        return section(item.title, shown, note)
 
     def share(self, item: Share) -> Markup:
         """Return one row of shares."""
@@ -139,6 +145,10 @@ class Page:
         )  # fmt: skip
         parts = [tag("span", item.label, class_="label"), bar, tag("span", item.text, class_="amount")]
         return tag("li", self.opens(parts, item.why, class_="share"))
+
+    @block.register
+    def _(self, item: Pictures) -> Markup:
+        return tag("div", id="charts", class_="charts")
 
     @block.register
     def _(self, item: Notes) -> Markup:
@@ -183,47 +193,94 @@ def _change(change: Change) -> Markup:
 def memory_bar(item: MemoryBar, opens: Callable[..., Markup]) -> Markup:
     """Return the bar as SVG with a legend whose entries explain themselves."""
     total = sum(piece.value for piece in item.pieces)
-    longest = max(total, item.capacity, item.band.high if item.band else 0.0) * MARGIN or 1.0
-
-    def at(value: float) -> str:
-        return f"{value / longest * 100:.3f}%"
-
-    shapes, position = [], 0.0
+    ends = [total, item.capacity, item.band.high if item.band else 0.0, item.ghost[1] if item.ghost else 0.0]
+    scale = _Scale(max(ends) * MARGIN or 1.0)
     colours = [_colour(index, piece.label) for index, piece in enumerate(item.pieces)]
-    for piece, colour in zip(item.pieces, colours, strict=True):
-        shapes.append(tag("rect", tag_title(piece), x=at(position), y=BAR_TOP, width=at(piece.value),
-                          height=BAR_HEIGHT, class_=f"seg c{colour}"))  # fmt: skip
-        position += piece.value
-    bottom = BAR_TOP + BAR_HEIGHT
-    if total > item.capacity:
-        shapes.append(tag("rect", x=at(item.capacity), y=BAR_TOP, width=at(total - item.capacity), height=BAR_HEIGHT,
-                          class_="over"))  # fmt: skip
-    shapes.append(tag("line", x1=at(item.capacity), x2=at(item.capacity), y1=BAR_TOP - 8, y2=bottom + 8, class_="cap"))
-    side = "end" if item.capacity > 0.5 * longest else "start"
-    shapes.append(tag("text", item.capacity_label, x=at(item.capacity), y=BAR_TOP - 12, text_anchor=side, class_="cap"))
+    shapes = [*_pieces(item, colours, scale), *_capacity(item, total, scale)]
+    height = BAR_TOP + BAR_HEIGHT + GAP
     if item.band:
-        middle = bottom + 14
-        shapes.append(tag("line", x1=at(item.band.low), x2=at(item.band.high), y1=middle, y2=middle, class_="whisker"))
-        shapes += [tag("line", x1=at(edge), x2=at(edge), y1=middle - 5, y2=middle + 5, class_="whisker")
-                   for edge in (item.band.low, item.band.high)]  # fmt: skip
+        shapes += _whisker(item.band, scale, at=height)
+        height += GAP
+    if item.ghost:
+        shapes += _ghost(item.ghost, scale, at=height)
+        height += GHOST_HEIGHT + GAP
     words = f"{item.title}: {format_gib(total)}; {item.capacity_label}"
-    svg = tag("svg", shapes, class_="memory", height=bottom + LABEL_HEIGHT + 4, role="img", aria_label=words)
-    legend = [
-        tag("li", opens(
-            [tag("span", class_=f"swatch c{colour}", aria_hidden="true"), tag("span", piece.label, class_="label"),
-             tag("span", format_gib(piece.value), class_="amount")],
-            piece.why, class_="entry",
-        ))
-        for piece, colour in zip(item.pieces, colours, strict=True)
-    ]  # fmt: skip
-    band = tag("p", band_words(item.band, format_gib), class_="note") if item.band else None
+    svg = tag("svg", shapes, class_="memory", height=height, role="img", aria_label=words)
+    legend = [_entry(piece, colour, opens) for piece, colour in zip(item.pieces, colours, strict=True)]
+    band = tag("p", f"90 % band: {band_words(item.band, format_gib)}", class_="note") if item.band else None
     return section(item.title, svg, band, tag("ul", legend, class_="legend"))
 
 
-def tag_title(piece: object) -> Markup:
-    """Return what a pointer over a piece of a bar shows."""
-    label, value = getattr(piece, "label", ""), getattr(piece, "value", 0.0)
-    return tag("title", f"{label} {format_gib(value)}")
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """Where bytes are across the bar."""
+
+    longest: float
+
+    def __call__(self, value: float) -> str:
+        return f"{value / self.longest * 100:.3f}%"
+
+
+def _pieces(item: MemoryBar, colours: list[int], scale: _Scale) -> list[Markup]:
+    shapes, position = [], 0.0
+    for piece, colour in zip(item.pieces, colours, strict=True):
+        title = tag("title", f"{piece.label} {format_gib(piece.value)}")
+        place: dict[str, str | int] = {
+            "x": scale(position),
+            "y": BAR_TOP,
+            "width": scale(piece.value),
+            "height": BAR_HEIGHT,
+        }
+        shapes.append(tag("rect", title, class_=f"seg c{colour}", **place))
+        position += piece.value
+    return shapes
+
+
+def _capacity(item: MemoryBar, total: float, scale: _Scale) -> list[Markup]:
+    """Return the dashed line where the memory ends, and a frame around what is beyond it."""
+    end = scale(item.capacity)
+    side = "end" if item.capacity > scale.longest / 2 else "start"
+    shapes = [
+        tag("line", x1=end, x2=end, y1=BAR_TOP - 8, y2=BAR_TOP + BAR_HEIGHT + 8, class_="cap"),
+        tag("text", item.capacity_label, x=end, y=BAR_TOP - 12, text_anchor=side, class_="cap"),
+    ]
+    if total > item.capacity:
+        over: dict[str, str | int] = {
+            "x": end,
+            "y": BAR_TOP,
+            "width": scale(total - item.capacity),
+            "height": BAR_HEIGHT,
+        }
+        shapes.append(tag("rect", class_="over", **over))
+    return shapes
+
+
+def _whisker(band: Band, scale: _Scale, *, at: int) -> list[Markup]:
+    low, high = scale(band.low), scale(band.high)
+    ends = [tag("line", x1=edge, x2=edge, y1=at - 5, y2=at + 5, class_="whisker") for edge in (low, high)]
+    return [tag("line", x1=low, x2=high, y1=at, y2=at, class_="whisker"), *ends]
+
+
+def _ghost(ghost: tuple[str, float], scale: _Scale, *, at: int) -> list[Markup]:
+    """Return the rule of thumb as an empty bar with its words in it, or beside it where it is short."""
+    label, value = ghost
+    inside = value > scale.longest / 2
+    text: dict[str, str | int] = {
+        "x": "8" if inside else scale(value),
+        "dx": 0 if inside else 8,
+        "y": at + GHOST_HEIGHT - 6,
+    }
+    shape = tag("rect", x=0, y=at, width=scale(value), height=GHOST_HEIGHT, class_="ghost")
+    return [shape, tag("text", f"{label}: {format_gib(value)}", **text)]
+
+
+def _entry(piece: Piece, colour: int, opens: Callable[..., Markup]) -> Markup:
+    parts = [
+        tag("span", class_=f"swatch c{colour}", aria_hidden="true"),
+        tag("span", piece.label, class_="label"),
+        tag("span", format_gib(piece.value), class_="amount"),
+    ]
+    return tag("li", opens(parts, piece.why, class_="entry"))
 
 
 def _colour(index: int, label: str) -> int:

@@ -17,6 +17,7 @@ from sizeup.web.view import (
     MemoryBar,
     Notes,
     Patch,
+    Pictures,
     Piece,
     Share,
     Shares,
@@ -25,6 +26,7 @@ from sizeup.web.view import (
     View,
     figure,
 )
+from sizeup.web.whys import tokens_price_why
 
 ENGINES = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM", "llamacpp": "llama.cpp"}
 
@@ -34,6 +36,7 @@ def serve_view(answer: ServingAnswer) -> View:
     blocks: list[Block] = [_memory(answer)]
     if answer.ladder:
         blocks.append(_ladder(answer))
+    blocks.append(Pictures())
     if answer.speed:
         blocks.append(_step(answer.speed))
     if answer.alternatives:
@@ -57,7 +60,7 @@ def _verdict(answer: ServingAnswer) -> tuple[State, str]:
     if not answer.fits:
         return "no", "Does not fit"
     if answer.saturation_rate is not None:
-        return "no", f"Saturated: {significant(answer.saturation_rate)} requests/s leave at most"
+        return "no", f"Saturates at {significant(answer.saturation_rate)} requests/s"
     if answer.targets.any and answer.speed:
         return ("fits", "Fits and meets the targets") if answer.meets_targets else ("no", "Fits, misses the targets")
     return "fits", "Fits"
@@ -76,7 +79,7 @@ def _figures(answer: ServingAnswer) -> tuple[Figure, ...]:
         offer = answer.instance
         where = f"{offer.cloud} {offer.name}, {offer.date}" if offer else "at the price given"
         price = format_dollars(answer.usd_per_million_output_tokens)
-        found.append(Figure(label="Per million output tokens", text=price, note=where))
+        found.append(Figure(label="Per million output tokens", text=price, note=where, why=tokens_price_why(answer)))
     length = answer.load.longest
     found.append(
         Figure(label="Room for", text=f"{answer.max_concurrency:,} requests", why=answer.memory.device,
@@ -108,8 +111,8 @@ def _step(speed: Speed) -> Shares:
               text=f"{format_seconds(part.value)}, {part.value / step.value:.0%}")
         for part in parts
     )  # fmt: skip
-    return Shares(title=f"Where a decode step of {format_seconds(step.value)} goes", items=items,
-                  note=f"binds: {speed.binds}")  # fmt: skip
+    return Shares(title=f"A decode step of {format_seconds(step.value)} in numbers", items=items,
+                  note=f"binds: {speed.binds}", folded=True)  # fmt: skip
 
 
 def layout_patch(row: Row) -> Patch:

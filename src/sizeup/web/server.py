@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
 from sizeup.files import read_text
 from sizeup.web.assets import charts_bundle
-from sizeup.web.bridge import Bridge
+from sizeup.web.bridge import Bridge, Reply
 from sizeup.web.document import document, policy
 
 LOOPBACK = "127.0.0.1"
@@ -25,6 +25,7 @@ LONGEST_REQUEST_BYTES = 1 * 2**20
 LONGEST_HEAD_BYTES = 101 * 10**6
 """The longest safetensors header with room for its length."""
 SECONDS_TO_SEND = 20.0
+SECONDS_TO_WAIT = 60.0
 MOST_ASKS_AT_ONCE = 4
 
 FILES: Mapping[str, str] = {
@@ -132,17 +133,25 @@ class Handler(BaseHTTPRequestHandler):
         if not isinstance(request, dict) or self.headers.get_content_type() != "application/json":
             self._refuse(400, "a JSON object is expected")
             return
-        with self.server.lock:
-            reply = self.server.bridge.answer(request)
-        self._send(200, json.dumps(reply).encode(), "application/json")
+        self._with_bridge(lambda bridge: bridge.answer(request))
 
     def _hold(self, body: bytes) -> None:
         size = self.headers.get("X-File-Size", "")
         if self.headers.get_content_type() != "application/octet-stream" or not size.isdecimal() or len(size) > 18:
             self._refuse(400, "the first bytes of a file and its size are expected")
             return
-        with self.server.lock:
-            reply = self.server.bridge.hold(unquote(self.headers.get("X-File-Name", "")), body, int(size))
+        name = unquote(self.headers.get("X-File-Name", ""))
+        self._with_bridge(lambda bridge: bridge.hold(name, body, int(size)))
+
+    def _with_bridge(self, answer: Callable[[Bridge], Reply]) -> None:
+        """Answer one question at a time; a question that waits too long is told so."""
+        if not self.server.lock.acquire(timeout=SECONDS_TO_WAIT):
+            self._refuse(503, "another question takes too long")
+            return
+        try:
+            reply = answer(self.server.bridge)
+        finally:
+            self.server.lock.release()
         self._send(200, json.dumps(reply).encode(), "application/json")
 
     def _allowed(self) -> bool:
@@ -200,5 +209,7 @@ def serve_page(port: int, *, announce: Any) -> None:
         OSError: the port is taken.
     """
     with PageServer(port) as server:
+        # seconds the first time: better before the first picture is asked for
+        threading.Thread(target=charts_bundle, daemon=True).start()
         announce(server.url)
         server.serve_forever()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sizeup.card import Card, Verdict, usable_memory
+from sizeup.card import ENVELOPE_STORE_BYTES, Card, Verdict, usable_memory
 from sizeup.estimate import Estimate
 from sizeup.holding import USABLE_SHARE, gpus_used
 from sizeup.render.card_text import card_remarks, describe, short
@@ -15,6 +15,7 @@ from sizeup.web.view import (
     Figure,
     MemoryBar,
     Notes,
+    Pictures,
     Piece,
     Share,
     Shares,
@@ -36,7 +37,11 @@ def size_view(card: Card) -> View:
         blocks += [_bar(card), *_changes(card), _verdict_table(card)]
     else:
         blocks.append(_placement_table(card))
-    blocks += [_parts(model.parameters_by_part), Notes(title="Assumed and noted", items=tuple(card_remarks(card)))]
+    blocks += [
+        Pictures(),
+        _parts(model.parameters_by_part),
+        Notes(title="Assumed and noted", items=tuple(card_remarks(card))),
+    ]
     state, verdict, headline = _verdict(card)
     lead = describe(model.architecture) if model.architecture and model.has_layers else ""
     return View(
@@ -85,12 +90,13 @@ def _bar(card: Card) -> MemoryBar:
     pieces = [Piece(label="weights", value=weights.value, why=weights)]
     if cache:
         pieces.append(Piece(label="cache", value=cache.value, why=cache))
-    first = card.verdicts[0]
+    first, rule = card.verdicts[0], ENVELOPE_STORE_BYTES * card.model.parameters
     used = gpus_used(card.model, card.cluster)
     title = "Weights and cache" + (f" on {used} GPUs together" if used > 1 else "")
     return MemoryBar(
         title=title, pieces=tuple(pieces), capacity=first.budget_bytes,
         capacity_label=f"usable {format_gib(first.budget_bytes)}, {USABLE_SHARE:.0%} of the memory",
+        ghost=(f"rule of thumb, {ENVELOPE_STORE_BYTES} bytes per parameter", rule),
     )  # fmt: skip
 
 

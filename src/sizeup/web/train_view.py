@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from sizeup.card import ENVELOPE_TRAIN_BYTES
 from sizeup.estimate import Estimate
 from sizeup.plan.training import TrainingPlan
 from sizeup.render.train_text import SMALLEST_SHARE, plan_words
 from sizeup.training.answer import Alternative, TrainingAnswer
 from sizeup.training.flags import LAYOUT
+from sizeup.training.sweeps import rule_bytes
 from sizeup.training.totals import Totals
 from sizeup.units import format_count, format_dollars, format_gib, format_seconds, significant
 from sizeup.web.view import (
@@ -21,6 +23,7 @@ from sizeup.web.view import (
     MemoryBar,
     Notes,
     Patch,
+    Pictures,
     Piece,
     Share,
     Shares,
@@ -30,6 +33,7 @@ from sizeup.web.view import (
     band_words,
     figure,
 )
+from sizeup.web.whys import days_why, mfu_why, price_why
 
 HOURS_PER_DAY = 24
 LEAST_SHARE = 0.003
@@ -41,7 +45,7 @@ def train_view(answer: TrainingAnswer) -> View:
     blocks: list[Block] = [_memory(answer)]
     if answer.changes:
         blocks.append(_changes(answer))
-    blocks.append(_step(answer))
+    blocks += [Pictures(), _step(answer)]
     if answer.offers:
         blocks.append(_offers(answer))
     if answer.alternatives:
@@ -74,17 +78,17 @@ def _figures(answer: TrainingAnswer) -> tuple[Figure, ...]:
         figure("One step", answer.step, note=ideal, show=format_seconds),
         figure("Tokens/s per GPU", answer.tokens_per_second_per_gpu, show=significant),
         Figure(label="MFU", text=f"{answer.mfu:.1%}", note="share of the dense peak that the model's FLOP use",
-               why=answer.step),
+               why=mfu_why(answer)),
     ]  # fmt: skip
     return tuple(found)
 
 
 def _total_figures(totals: Totals, step: Estimate) -> list[Figure]:
     found = [Figure(label=f"Time for {format_count(totals.tokens)} tokens", text=_days(totals.days),
-                    band=band_words(totals.days_band, _days), why=step)]  # fmt: skip
+                    band=band_words(totals.days_band, _days), why=days_why(totals, step))]  # fmt: skip
     if totals.usd is not None and totals.instance:
         where = f"{totals.instance.cloud} {totals.instance.name}, {totals.instance.date or 'no date'}"
-        found.append(Figure(label="Price", text=format_dollars(totals.usd), note=where))
+        found.append(Figure(label="Price", text=format_dollars(totals.usd), note=where, why=price_why(totals)))
     return found
 
 
@@ -100,6 +104,7 @@ def _memory(answer: TrainingAnswer) -> MemoryBar:
     return MemoryBar(
         title=f"Memory of the worst rank ({place}, {memory.moment})", pieces=tuple(pieces), capacity=capacity,
         capacity_label=f"{answer.cluster.gpu.name}: {format_gib(capacity)}", band=memory.device.band,
+        ghost=(f"rule of thumb, {ENVELOPE_TRAIN_BYTES} bytes per parameter", rule_bytes(answer)),
     )  # fmt: skip
 
 
@@ -111,7 +116,7 @@ def _step(answer: TrainingAnswer) -> Shares:
               text=f"{format_seconds(part.value)}, {part.value / step.value:.1%}")
         for part in parts
     )  # fmt: skip
-    return Shares(title="Where the time of a step goes", items=items, note=f"binds: {answer.binds}")
+    return Shares(title="The step in numbers", items=items, note=f"binds: {answer.binds}", folded=True)
 
 
 def layout_patch(plan: TrainingPlan) -> Patch:

@@ -36,14 +36,14 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryBar:
-    """The memory of one GPU: stacked pieces against the capacity and, further out, the band [bytes]."""
+    """The memory of one GPU: stacked pieces against the capacity, the band and a rule of thumb as a ghost [bytes]."""
 
     title: str
     pieces: tuple[Piece, ...]
     capacity: float
     capacity_label: str
     band: Band | None = None
-    free: float | None = None
+    ghost: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +102,12 @@ class Shares:
     title: str
     items: tuple[Share, ...]
     note: str = ""
+    folded: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """Where the charts of the answer go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +126,7 @@ class Code:
     items: tuple[tuple[str, str], ...]
 
 
-Block: TypeAlias = MemoryBar | Table | Changes | Shares | Notes | Code
+Block: TypeAlias = Pictures | MemoryBar | Table | Changes | Shares | Notes | Code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +140,11 @@ class View:
     lead: str = ""
     figures: tuple[Figure, ...] = ()
     blocks: tuple[Block, ...] = field(default_factory=tuple)
+
+    @property
+    def short(self) -> str:
+        """The answer in a few words, for a narrow screen."""
+        return " · ".join([self.verdict, *(f"{figure.label} {figure.text}" for figure in self.figures[:1])])
 
     @property
     def summary(self) -> str:

@@ -16,7 +16,11 @@ export function show(reply) {
   if (typeof html === "string") element("result").innerHTML = html;
   else element("result").replaceChildren(html);
   element("take").hidden = !reply.ok;
+  const { dataset } = element("answer");
+  dataset.answers = String(Number(dataset.answers ?? 0) + 1);
   say(reply.summary ?? `error: ${reply.error}`);
+  element("sticky").textContent = reply.short ?? "No answer";
+  element("sticky").dataset.state = reply.state ?? "error";
   document.title = `${reply.title ?? "error"} · sizeup`;
   if (reply.ok) offerCopies(reply.copies, reply.text);
 }
@@ -65,6 +69,19 @@ export async function copy(text, button) {
     say("The browser did not allow copying");
     button.classList.add("refused");
   }
+}
+
+/** The address asks something else than what stands here: say that it is on its way. */
+export function waiting() {
+  busy(true);
+  const word = document.createElement("p");
+  word.className = "word";
+  word.textContent = "One moment";
+  const head = document.createElement("header");
+  head.className = "verdict";
+  head.append(word);
+  element("result").replaceChildren(head);
+  element("take").hidden = true;
 }
 
 /** @param {boolean} busy */

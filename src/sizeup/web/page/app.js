@@ -1,7 +1,7 @@
 // The page's thread: state in the address, controls to questions, replies to the screen. No number is computed here.
 
-import { busy, copy, offerCopies, say, show } from "./answer.js";
-import { draw } from "./charts.js";
+import { busy, copy, offerCopies, say, show, waiting } from "./answer.js";
+import { draw, keeping, room, theme } from "./charts.js";
 import { pasteDialog, showWhy } from "./dialogs.js";
 import { localEngine, workerEngine } from "./engine.js";
 import { holdWeights, kindOf, onDrop } from "./files.js";
@@ -14,6 +14,10 @@ import { fromHash, toHash } from "./state.js";
 
 /** How long to wait for more, while a person is at it [ms]. */
 const WAIT = { typing: 350, sliding: 60, done: 0 };
+
+const QUIET_MS = 800;
+/** Pictures are drawn again where their place changes by so much [pixels]. */
+const LEAST_CHANGE = 60;
 
 /** @param {string} id */
 const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -77,19 +81,23 @@ async function ask(focus = false) {
   const reply = question && (await engine.ask(question));
   if (!current()) return;
   busy(false);
-  if (!reply || !question) {
-    element("charts").replaceChildren();
-    return;
-  }
+  if (!reply || !question) return;
   shown = question;
-  show(reply);
-  if (focus) element("headline")?.focus({ preventScroll: false });
-  if (!reply.ok) {
-    element("charts").replaceChildren();
-    return;
-  }
-  const pictures = await engine.ask({ ...question, ask: "charts" });
-  if (current()) await draw(element("charts"), pictures.charts ?? [], current);
+  keeping(() => show(reply));
+  if (focus) element("headline")?.focus();
+  if (reply.ok) await pictures(question, current);
+}
+
+/** Draw what belongs to the answer, then what takes several answers, once nobody has asked for a while.
+ * @param {object} question @param {() => boolean} current */
+async function pictures(question, current) {
+  const first = await engine.ask({ ...question, ask: "charts", theme: theme(), width: room() });
+  if (!current()) return;
+  await draw(first.charts ?? [], current, { add: false });
+  await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
+  if (!current()) return;
+  const more = await engine.ask({ ...question, ask: "more-charts", theme: theme(), width: room() });
+  if (current()) await draw(more.charts ?? [], current, { add: true });
 }
 
 /** Put the state into the controls. */
@@ -185,7 +193,7 @@ async function take(file) {
   await ask(true);
 }
 
-/** @param {File} file */
+/** @param {File} file @returns {import("./engine.js").Reply} */
 function refusal(file) {
   const error = `${file.name} is neither a config.json nor a weight file`;
   return { ok: false, error, hint: "read are .json up to 1 MiB, .safetensors and .gguf" };
@@ -216,7 +224,8 @@ async function restore() {
   const found = await fromHash(location.hash, jobs);
   if (!found) return false;
   held = null;
-  state = found;
+  const empty = !Object.keys(found.flags).length && !found.config;
+  state = empty ? { ...found, flags: { ...asked[found.job] } } : found;
   asked[state.job] = state.flags;
   paint();
   return true;
@@ -226,7 +235,7 @@ picker(input("model"), names.models, () => askSoon(0));
 picker(input("gpu"), names.machines, () => askSoon(0));
 onChange(element("forms"), (how) => askSoon(WAIT[how]));
 for (const id of ["model", "gpu"]) {
-  input(id).addEventListener("input", () => askSoon(WAIT.typing));
+  input(id).addEventListener("change", () => askSoon(WAIT.done));
 }
 element("jobs").addEventListener("click", (event) => {
   const tab = /** @type {Element} */ (event.target).closest("a");
@@ -248,6 +257,8 @@ element("reset").addEventListener("click", () => {
   paint();
   askSoon(0);
 });
+element("sticky").addEventListener("click", () => element("answer").scrollIntoView());
+new IntersectionObserver(([seen]) => (element("sticky").hidden = seen.isIntersecting)).observe(element("result"));
 element("skip").addEventListener("click", (event) => {
   event.preventDefault();
   element("answer").focus();
@@ -257,14 +268,20 @@ onDrop(element("drop"), (file) => void take(file));
 addEventListener("popstate", async () => {
   if (await restore()) await ask();
 });
+let wide = room();
+addEventListener("resize", () => {
+  if (Math.abs(room() - wide) < LEAST_CHANGE) return;
+  wide = room();
+  askSoon(WAIT.typing);
+});
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => void ask());
 
+document.documentElement.dataset.started = "true";
+if (location.hash) waiting();
 if (await restore()) await ask();
 else {
+  busy(false);
   paint();
   offerCopies(facts.copies, facts.text);
-  void engine.ask({ ...shown, ask: "charts" }).then((reply) => {
-    if (!latest) void draw(element("charts"), reply.charts ?? [], () => !latest);
-  });
+  void pictures(shown, () => !latest);
 }
-document.documentElement.dataset.started = "true";

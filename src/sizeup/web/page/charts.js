@@ -17,40 +17,50 @@ function load() {
   return library;
 }
 
-/** Colours of the page, so that pictures are readable in light and in dark. */
-function theme() {
-  const style = getComputedStyle(document.documentElement);
-  const ink = style.getPropertyValue("--ink").trim();
-  const quiet = style.getPropertyValue("--quiet").trim();
-  const rule = style.getPropertyValue("--rule").trim();
-  const text = { labelColor: quiet, titleColor: ink, labelFontSize: 12, titleFontSize: 12 };
-  return {
-    background: "transparent",
-    font: style.fontFamily,
-    axis: { ...text, gridColor: rule, domainColor: quiet, tickColor: quiet },
-    legend: { ...text },
-    header: { ...text },
-    title: { color: ink, subtitleColor: quiet },
-    text: { color: ink },
-    rule: { color: ink },
-    view: { stroke: "transparent" },
-  };
+/** The theme that the pictures are asked for in. */
+export const theme = () => (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+
+/** The pixels that a picture has across. */
+export function room() {
+  const answer = /** @type {HTMLElement} */ (document.getElementById("answer"));
+  const padding = matchMedia("(max-width: 560px)").matches ? 2 * 15 : 2 * 20;
+  return Math.floor(answer.clientWidth - padding - 2);
 }
 
-/** @param {HTMLElement} root @param {Chart[]} charts @param {() => boolean} current */
-export async function draw(root, charts, current) {
+const place = () => document.getElementById("charts");
+
+/** Keep the pictures of the last answer in the place of the new ones until those are there.
+ * @param {() => void} replace puts the new answer in */
+export function keeping(replace) {
+  const before = [...(place()?.children ?? [])];
+  replace();
+  const after = place();
+  if (!after || !before.length) return;
+  after.dataset.stale = "";
+  after.replaceChildren(...before);
+}
+
+/** @param {Chart[]} charts @param {() => boolean} current @param {{add: boolean}} how */
+export async function draw(charts, current, { add }) {
+  const root = place();
+  if (!root) return;
   if (!charts.length) {
-    root.replaceChildren();
+    if (!add) root.replaceChildren();
     return;
   }
   const embed = await load();
   if (!current()) return;
   if (!embed) {
-    root.textContent = "Pictures need the charts' library: pip install vl-convert-python";
+    root.textContent = "The pictures' library cannot be loaded.";
     return;
   }
   const drawn = charts.map((chart) => frame(chart));
-  root.replaceChildren(...drawn.map((one) => one.figure));
+  const figures = drawn.map((one) => one.figure);
+  if (add) root.append(...figures);
+  else {
+    root.replaceChildren(...figures);
+    delete root.dataset.stale;
+  }
   for (const { plot, chart } of drawn) {
     if (!current()) return;
     await paint(embed, plot, chart);
@@ -74,16 +84,30 @@ function frame(chart) {
 
 /** @param {any} embed @param {HTMLElement} plot @param {Chart} chart */
 async function paint(embed, plot, chart) {
-  const spec = { ...chart.spec, title: undefined };
   const options = {
-    mode: "vega-lite", ast: true, renderer: "svg", actions: false, defaultStyle: false, config: theme(), tooltip: false,
+    mode: "vega-lite", ast: true, renderer: "svg", actions: false, defaultStyle: false, logLevel: 1,
+    tooltip: (/** @type {any} */ _, /** @type {any} */ event, /** @type {any} */ item, /** @type {any} */ value) =>
+      tell(plot, event, value),
   };
   try {
-    await embed(plot, spec, options);
+    await embed(plot, chart.spec, options);
     const svg = plot.querySelector("svg");
     svg?.setAttribute("role", "img");
-    svg?.setAttribute("aria-label", `${chart.title}: ${chart.description}`);
+    svg?.setAttribute("aria-label", `${chart.title}. ${chart.description}`);
+    plot.dataset.drawn = "true";
   } catch (error) {
     plot.textContent = `This picture could not be drawn: ${error instanceof Error ? error.message : error}`;
   }
+}
+
+/** Say beside the pointer what a mark stands for. @param {HTMLElement} plot @param {MouseEvent} event
+ * @param {Record<string, unknown> | string | null} value */
+function tell(plot, event, value) {
+  const box = /** @type {HTMLElement} */ (document.getElementById("tip"));
+  box.hidden = value == null || value === "";
+  if (box.hidden) return;
+  const words = typeof value === "object" ? Object.entries(value ?? {}).map(([name, one]) => `${name}: ${one}`) : [value];
+  box.textContent = words.join("\n");
+  const left = Math.min(event.clientX + 14, innerWidth - box.offsetWidth - 8);
+  box.style.translate = `${Math.max(8, left)}px ${event.clientY + 16}px`;
 }
