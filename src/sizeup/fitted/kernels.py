@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import median
@@ -68,25 +69,30 @@ def _records() -> dict[str, list[dict[str, Any]]]:
 
 
 def _likeness(gpu: Gpu, other: Gpu) -> float:
-    """Return how far apart two cards are: the log ratio of their bandwidths, and the largest one of their peaks."""
-    shared = [
-        d for d in gpu.peak_flops_per_second if other.peak_flops_per_second.get(d) and gpu.peak_flops_per_second[d]
-    ]
-    ratios = (abs(math.log(gpu.peak_flops_per_second[d] / other.peak_flops_per_second[d])) for d in shared)
-    bandwidths = abs(math.log(gpu.memory_bandwidth_bytes_per_second / other.memory_bandwidth_bytes_per_second))
-    return bandwidths + max(ratios, default=0.0)
+    """Return how far apart the balance of two cards is: the largest log ratio of their peaks per byte/s of memory."""
+    shared = [d for d, peak in gpu.peak_flops_per_second.items() if peak and other.peak_flops_per_second.get(d)]
+    memory = math.log(gpu.memory_bandwidth_bytes_per_second / other.memory_bandwidth_bytes_per_second)
+    ratios = (math.log(gpu.peak_flops_per_second[d] / other.peak_flops_per_second[d]) for d in shared)
+    return max((abs(ratio - memory) for ratio in ratios), default=abs(memory))
+
+
+_KIN: Mapping[str, tuple[str, ...]] = defaultdict(tuple, {
+    "turing": ("turing", "ampere", "ada"), "ampere": ("ampere", "ada"), "ada": ("ada", "ampere"),
+    "hopper": ("hopper",), "blackwell": ("blackwell",),
+})  # fmt: skip
+"""Generations whose tensor cores take the same instructions."""
 
 
 def chip_of(gpu: Gpu) -> str:
-    """Return what kind of chip a card has: graphics chips of one generation differ from its data-centre chips.
+    """Return what kind of chip a card has: graphics chips with GDDR memory, or data-centre chips of one generation.
 
-    Compute capabilities 8.6 to 8.9 share their multiprocessor and GDDR memory; 8.0 is another chip with HBM.
+    Compute capabilities 7.5, 8.6 to 8.9 and 12 are graphics chips; 8.0 is another chip than 8.6, with HBM.
     """
     major, _, minor = gpu.compute_capability.partition(".")
     if not major.isdigit():
         return gpu.architecture
     graphics = major == "12" or (minor != "0" and major in ("7", "8"))
-    return f"{major} {'graphics' if graphics else 'data centre'}"
+    return "graphics" if graphics else f"data centre {major}"
 
 
 def _nearest(gpu: Gpu, records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -95,6 +101,9 @@ def _nearest(gpu: Gpu, records: Sequence[dict[str, Any]]) -> dict[str, Any] | No
     if own:
         return own[0]
     kin = [record for record in records if chip_of(find_gpu(record["gpu"])) == chip_of(gpu)]
+    if kin and kin[0]["op"] == "moe_gemm":
+        # kernels of experts are tuned for each generation
+        kin = [record for record in kin if find_gpu(record["gpu"]).architecture in _KIN[gpu.architecture]] or kin
     return min(kin, key=lambda record: _likeness(gpu, find_gpu(record["gpu"]))) if kin else None
 
 

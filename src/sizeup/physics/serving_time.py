@@ -229,11 +229,13 @@ def _experts(work: ServingWork, curves: KernelCurves, division: Division, tokens
 
 
 def _experts_curve(curves: KernelCurves, dtype: str) -> Curve:
-    """Return the curve of experts; weight-only kernels start as fast as 16-bit ones, whatever their host measured."""
+    """Return the curve of experts; weight-only kernels start as fast as 16-bit ones, whatever their host measured:
+    two grouped products and an activation between them, three launches."""
     curve = curves.experts(dtype)
     if dtype not in ("mxfp4", "int4"):
         return curve
-    return replace(curve, floor_seconds=min(curve.floor_seconds, curves.experts("bf16").floor_seconds))
+    launches = 3 * curves.gemm("bf16").floor_seconds
+    return replace(curve, floor_seconds=min(curve.floor_seconds, curves.experts("bf16").floor_seconds, launches))
 
 
 def _of_curve(seconds: Callable[..., Column]) -> Callable[[Curve], Column]:
