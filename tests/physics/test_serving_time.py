@@ -126,3 +126,20 @@ def test_engines_read_their_cache_as_their_version_does() -> None:
 def test_a_host_bound_engine_without_cases_of_its_own_starts_host_bound() -> None:
     found = learned("transformers", "4.46", left_out="qwen-docs")
     assert found.speed.launch_seconds == STARTS["transformers"]["launch_seconds"]
+
+
+def test_weights_are_unpacked_for_prompts_and_not_for_single_tokens() -> None:
+    architecture = model("llama-3.1-8b").architecture
+    assert architecture is not None
+    work, curves = serving_work(architecture, "q4_k_m"), curves_for(find_gpu("rtx-4090"))
+
+    def products(chunk: int, style: AttentionStyle) -> float:
+        shape = StepShape(decodes=0, context=0, chunk=chunk, prompt=chunk)
+        found = operators(work, curves, Division(), shape, decode=False, style=style)
+        return sum(float(operator_seconds(o, Speed())) for o in found if o.kind == "products")
+
+    unpacking = AttentionStyle(unpacks_prompts=True)
+    assert products(512, unpacking) > products(512, FUSED_ATTENTION)
+    assert products(32, unpacking) == products(32, FUSED_ATTENTION)
+    assert attention_style("llama.cpp", "b2833").unpacks_prompts
+    assert not attention_style("llama.cpp", "").unpacks_prompts

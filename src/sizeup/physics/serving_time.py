@@ -23,7 +23,7 @@ from sizeup.physics.kernels import (
     written_scores_seconds,
 )
 from sizeup.physics.numeric import Column, ceil_div, maximum, minimum, power, where
-from sizeup.physics.serving_work import Attention, ServingWork, Stored
+from sizeup.physics.serving_work import HALF_BYTES, Attention, ServingWork, Stored
 
 Kind = Literal["products", "experts", "head", "decode attention", "prefill attention", "element-wise", "network"]
 
@@ -84,17 +84,19 @@ class Division:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionStyle:
-    """How an engine's attention uses memory; by default as fused kernels do.
+    """How an engine's attention and products use memory; by default as fused kernels do.
 
     Attributes:
         shared_heads: most heads that read the keys they share only once; with more, each head reads them.
         copies: the cache is rebuilt with each new token and repeated for every head before it is read.
         writes_scores: scores of prompts go through memory.
+        unpacks_prompts: products of many tokens write their weights to memory in 16 bits first.
     """
 
     shared_heads: float = math.inf
     copies: bool = False
     writes_scores: bool = False
+    unpacks_prompts: bool = False
 
 
 FUSED_ATTENTION = AttentionStyle()
@@ -211,6 +213,20 @@ def _products(work: ServingWork, curves: KernelCurves, division: Division, token
         n = ceil_div(n, division.tp) if product.split == "column" else n
         k = ceil_div(k, division.tp) if product.split == "row" else k
         yield _matmul("products", curves, product.stored, m=tokens, n=n, k=k, count=product.count)
+
+
+def _unpacking(work: ServingWork, curves: KernelCurves, division: Division, tokens: Column) -> Iterator[Operator]:
+    """Yield what writes weights of few bits to memory in 16 bits, and reads them again."""
+    least, written_and_read = 64, 4.0
+    packed = [p for p in work.products if p.stored.bytes_per_value < HALF_BYTES]
+    size = sum(written_and_read * p.out_features * p.in_features * p.count for p in packed) / division.tp
+    curve = curves.gemm("bf16")
+    seconds = where(tokens > least, size, 0.0) / (curves.bandwidth() * curve.bandwidth)
+    if packed:
+        yield Operator(
+            kind="products", compute_seconds=0 * seconds, memory_seconds=seconds, floor_seconds=0.0, sharpness=1.0,
+            count=1, memory_share=curve.bandwidth,
+        )  # fmt: skip
 
 
 def _experts(work: ServingWork, curves: KernelCurves, division: Division, tokens: Column) -> Iterator[Operator]:
@@ -370,6 +386,8 @@ def operators(
     local = replace(shape, decodes=decodes, chunk=shape.chunk / division.attention_dp)
     tokens = local.decodes + local.chunk
     found = [*_products(work, curves, division, tokens)]
+    if prefill and style.unpacks_prompts:
+        found += _unpacking(work, curves, division, tokens)
     found += _experts(work, curves, division, tokens * division.attention_dp)
     sampled = local.decodes + local.chunk / shape.prompt
     found.append(

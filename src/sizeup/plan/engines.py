@@ -38,7 +38,7 @@ class Engine:
         context_bytes: CUDA context on each card.
         graph_bytes_per_layer: CUDA graphs, for every layer of a rank.
         rotary_table: a table of rotary angles is kept beside the weights.
-        prompt_logits, score_bytes, copies_fused, cache_reads, shared_heads: see ``engines.toml``.
+        prompt_logits, score_bytes, copies_fused, cache_reads, shared_heads, unpacks_prompts: see ``engines.toml``.
         awq_split: copies of an output that the AWQ kernel makes and adds up; 0 where it does not.
     """
 
@@ -73,6 +73,7 @@ class Engine:
     context_padding: int = 1
     cache_reads: CacheReads = "group"
     shared_heads: int = 1
+    unpacks_prompts: bool = False
 
     @property
     def context_bytes(self) -> int:

@@ -91,6 +91,7 @@ def attention_style(engine_name: str, version: str) -> AttentionStyle:
     return AttentionStyle(
         shared_heads=math.inf if used.cache_reads == "group" else used.shared_heads,
         copies=used.cache_reads == "copy", writes_scores=not used.flash_attention,
+        unpacks_prompts=used.unpacks_prompts,
     )  # fmt: skip
 
 
