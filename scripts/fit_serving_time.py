@@ -47,8 +47,13 @@ KINDS = ("products", "experts", "head", "decode attention", "prefill attention",
 COMMON_DRAW = 0.5
 """Strength of the pull of the common coefficients towards where the fit starts."""
 
-DRAW = 0.5
-"""Strength of the pull of an engine's coefficients towards the common ones, per unit of log."""
+CLASS_DRAW = 1.0
+"""Strength of the pull of a class's coefficients towards the common ones, per unit of log."""
+
+DRAW = 0.2
+"""Strength of the pull of an engine's coefficients towards its class's, per unit of log. Both strengths were chosen for
+all engines together, by leaving out one group at a time."""
+
 QUANTITIES = ("ttft_ms", "tpot_ms", "output_tokens_per_second", "prefill_tokens_per_second")
 
 
@@ -189,7 +194,7 @@ def fit(blocks: Sequence[Block], only: Collection[str] | None = None) -> tuple[T
     for kind in CLASSES:
         kin = [block for block in blocks if CLASS[engine_of(block.family)] == kind]
         drawn = {**tables["any"], **STARTS.get(kind, {})}
-        tables[kind] = _fit_table(kin, drawn, drawn, load, DRAW) if kin else drawn
+        tables[kind] = _fit_table(kin, drawn, drawn, load, CLASS_DRAW) if kin else drawn
     for _ in range(2):
         for family in sorted(only if only is not None else families(blocks)):
             _, drawn = coefficients_of({k: v for k, v in tables.items() if k != family}, family)
