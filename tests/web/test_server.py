@@ -36,6 +36,10 @@ QUESTION = json.dumps({"job": "model", "flags": {"model": "llama-3.1-8b"}}).enco
 JSON = {"Content_Type": "application/json"}
 
 
+def test_a_link_on_another_page_opens_the_page(server: PageServer) -> None:
+    assert ask(server, "GET", "/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate").status == 200
+
+
 def test_it_listens_on_the_loopback_address_alone(server: PageServer) -> None:
     assert server.server_address[0] == "127.0.0.1"
 

@@ -163,7 +163,8 @@ class Handler(BaseHTTPRequestHandler):
         if origin is not None and origin not in {f"http://{host}" for host in hosts}:
             self._refuse(403, "another page must not ask here")
             return False
-        if self.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        # a link to the page may stand anywhere; its questions come from itself alone
+        if self.command == "POST" and self.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
             self._refuse(403, "another page must not ask here")
             return False
         return True
