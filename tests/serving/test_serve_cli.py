@@ -71,6 +71,20 @@ def test_too_big_exits_1_and_names_changes() -> None:
     assert "what would do" in text
 
 
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        (("--tp", "3"), "32 attention heads do not divide by 3"),
+        (("--ep", "2"), "no routed experts"),
+        (("--pp", "40"), "only 32 layers"),
+    ],
+)
+def test_a_layout_that_cannot_be_is_an_error_that_says_why(axes: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UserError, match=said) as error:
+        run("llama-3.1-8b", "--gpu", "h100", *axes)
+    assert error.value.hint == "tp may be 1, 2, 4, 8, 16, 32"
+
+
 def test_missed_target_exits_1() -> None:
     assert run("llama-3.1-8b", "--gpu", "h100", "--gpus", "1", "--concurrency", "64", "--tpot", "1")[0] == 1
 

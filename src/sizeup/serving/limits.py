@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from sizeup.errors import UserError
 from sizeup.identity_cache import per_object
 from sizeup.llm.architecture import Architecture, Layer
 from sizeup.plan.serving import ServingLayout
@@ -110,6 +111,20 @@ def layout_problems(architecture: Architecture, layout: ServingLayout, weight_fo
     if layout.pp > len(architecture.layers):
         found.append(f"pp {layout.pp}: there are only {len(architecture.layers)} layers")
     return tuple(dict.fromkeys(found))
+
+
+def refuse_impossible(architecture: Architecture, layout: ServingLayout, weight_format: str) -> None:
+    """Refuse a layout that was asked for and cannot be.
+
+    Raises:
+        UserError: why, and which degrees of tensor parallelism would do.
+    """
+    problems = layout_problems(architecture, layout, weight_format)
+    if not problems:
+        return
+    rest = replace(layout, pp=1, ep=1, moe_tp=None)
+    do = [tp for tp in range(1, 65) if not layout_problems(architecture, replace(rest, tp=tp), weight_format)]
+    raise UserError(f"this layout cannot be: {'; '.join(problems)}", hint=f"tp may be {', '.join(map(str, do))}")
 
 
 def largest_graph_batch(memory_bytes: float, tp: int) -> int:

@@ -14,10 +14,12 @@ from sizeup.machine import Cluster, parse_machine
 from sizeup.plan.engines import engine
 from sizeup.plan.serving import Arrival, Drafting, DraftMethod, Load, ServingLayout, ServingPlan
 from sizeup.scenario import checked
+from sizeup.serving.answer import resolved
 from sizeup.serving.disaggregate import disaggregated
 from sizeup.serving.fitting import generates
 from sizeup.serving.flags import KINDS, LAYOUT
 from sizeup.serving.ladder import ladder, offers
+from sizeup.serving.limits import refuse_impossible
 from sizeup.serving.results import Pools, ServingAnswer, Targets
 from sizeup.serving.search import Question, fewest, find
 from sizeup.serving.simulate import poisson
@@ -112,6 +114,8 @@ def _found(asked: Question, plan: ServingPlan, values: Mapping[str, Any]) -> Ser
     machine = machine_of(values, plan, fixed=asked.fixed)
     if machine is None:
         return fewest(asked, plan, parse_machine(values["gpu"]).gpu)
+    if asked.fixed:
+        refuse_impossible(asked.architecture, plan.layout, resolved(asked.architecture, plan).weight_format)
     return find(asked, filled(plan, machine.gpus) if asked.fixed else plan, machine)
 
 
