@@ -15,7 +15,11 @@ import { fromHash, toHash } from "./state.js";
 /** How long to wait for more, while a person is at it [ms]. */
 const WAIT = { typing: 350, sliding: 60, done: 0 };
 
+/** How long nothing must be asked before pictures are drawn, and before those that take several answers [ms]. */
+const SETTLED_MS = 120;
 const QUIET_MS = 800;
+/** @param {number} milliseconds @returns {Promise<void>} */
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 /** Pictures are drawn again where their place changes by so much [pixels]. */
 const LEAST_CHANGE = 60;
 
@@ -91,10 +95,12 @@ async function ask(focus = false) {
 /** Draw what belongs to the answer, then what takes several answers, once nobody has asked for a while.
  * @param {object} question @param {() => boolean} current */
 async function pictures(question, current) {
+  await pause(SETTLED_MS);
+  if (!current()) return;
   const first = await engine.ask({ ...question, ask: "charts", theme: theme(), width: room() });
   if (!current()) return;
   await draw(first.charts ?? [], current, { add: false });
-  await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
+  await pause(QUIET_MS);
   if (!current()) return;
   const more = await engine.ask({ ...question, ask: "more-charts", theme: theme(), width: room() });
   if (current()) await draw(more.charts ?? [], current, { add: true });
