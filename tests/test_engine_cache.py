@@ -66,7 +66,7 @@ def test_a_latent_cache_is_one_in_every_engine() -> None:
     assert sizes == {61 * 576 * 2 * 32768}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from([record.name for record in list_models()]),
     engine=st.sampled_from([*CACHE_ENGINES, "vllm==0.10"]),

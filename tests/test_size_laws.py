@@ -38,7 +38,7 @@ def put_in(leaf: Estimate) -> float:
     return math.prod(numbers.values())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(name=MODELS, format=st.sampled_from(list(weight_formats())))
 def test_weights_are_the_sum_of_what_their_formulas_say(name: str, format: str) -> None:
     model = sizeup.model(name)
@@ -70,7 +70,7 @@ def waits_for_a_full_block(model: sizeup.Model) -> bool:
     return any(getattr(cache, "remainder", 0) for layer in model.architecture.layers for cache in layer.caches)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(name=MODELS, tokens=st.integers(1, 300_000), sequences=st.integers(2, 64))
 def test_a_cache_grows_in_proportion_to_its_sequences(name: str, tokens: int, sequences: int) -> None:
     model = sizeup.model(name)

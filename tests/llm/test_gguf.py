@@ -279,7 +279,7 @@ def test_a_big_endian_file_is_read(tmp_path: Path) -> None:
     assert read_gguf(tmp_path / "b.gguf").tensor_bytes == 128
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_damage_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "whole.gguf"

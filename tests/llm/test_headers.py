@@ -209,7 +209,7 @@ tensor_like = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(header=st.dictionaries(st.text(max_size=6), tensor_like | json_values, max_size=4), data=st.binary(max_size=12))
 def test_any_header_is_read_or_refused(tmp_path: Path, header: Any, data: bytes) -> None:
     path = write(tmp_path / "fuzz.safetensors", header, data)
@@ -217,7 +217,7 @@ def test_any_header_is_read_or_refused(tmp_path: Path, header: Any, data: bytes)
         assert read_safetensors(path).tensor_bytes == len(data)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(raw=st.binary(max_size=64), keep=st.integers(0, 200))
 def test_any_bytes_are_read_or_refused(tmp_path: Path, raw: bytes, keep: int) -> None:
     path = tmp_path / "fuzz.safetensors"

@@ -154,14 +154,14 @@ plans = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(plans)
 def test_parts_sum_and_meters_are_ordered(chosen: TrainingPlan) -> None:
     memory = training_memory(llama(), chosen, GPU, coefficients=KNOWN)
     assert 0 < memory.allocated.value <= memory.reserved.value < memory.device.value
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(plans)
 def test_full_recomputation_never_takes_more(chosen: TrainingPlan) -> None:
     model = llama(num_hidden_layers=32)
@@ -171,7 +171,7 @@ def test_full_recomputation_never_takes_more(chosen: TrainingPlan) -> None:
     assert peaks["full"] <= peaks["none"] * (1 + 1e-9)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(plans)
 def test_more_sharding_never_takes_more_states(chosen: TrainingPlan) -> None:
     model, sizes = llama(), []
@@ -183,7 +183,7 @@ def test_more_sharding_never_takes_more_states(chosen: TrainingPlan) -> None:
     assert sizes == sorted(sizes, reverse=True)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(layouts, min_size=2, max_size=6), st.sampled_from(["generic", "torchtitan", "megatron", "hf"]))
 def test_columns_give_what_single_plans_give(chosen: list[Layout], name: str) -> None:
     model, base = llama(), plan(framework=name)

@@ -47,7 +47,7 @@ def test_mixture_counts_only_used_experts() -> None:
     assert work.active_parameters == pytest.approx(12.9e9 - 32000 * 4096, rel=0.01)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     tp=st.sampled_from([1, 2, 4, 8]),
     pp=st.sampled_from([1, 2, 4]),

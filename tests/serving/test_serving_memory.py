@@ -132,7 +132,7 @@ def test_weights_per_rank_never_rise_with_tensor_parallelism(name: str):
     assert sizes[3] >= sizes[0] / 8
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     name=st.sampled_from(["llama-3.1-70b", "qwen3-30b-a3b", "deepseek-v3", "gpt-oss-120b", "google/gemma-3-27b-it"]),
     length=st.integers(128, 32768),
@@ -191,7 +191,7 @@ def test_impossible_layouts_say_why():
     assert not memory("llama-3.1-8b", "h100", weight_format="bf16", layout=ServingLayout(tp=3)).fits
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     used=st.sampled_from(engine_names()),
     gpu=st.sampled_from(["h100", "rtx-4090", "a100", "b200", "mi300x"]),
@@ -206,7 +206,7 @@ def test_parts_sum_to_the_card(used: str, gpu: str, tp: int, length: int):
     assert found.cache_tokens >= 0
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(share=st.floats(0.5, 0.95), length=st.integers(256, 65536))
 def test_concurrency_of_longer_sequences_is_never_larger(share: float, length: int):
     found = memory("qwen3-8b", "h100", weight_format="bf16", gpu_memory_utilization=share, max_model_len=65536)

@@ -54,7 +54,7 @@ any_case = st.integers(min_value=0, max_value=len(CASES) - 1)
 any_engine = st.sampled_from(ENGINES)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(case=any_case, engine=any_engine, prompt=lengths, output=outputs)
 def test_more_concurrency_never_lowers_tpot_nor_throughput(case: int, engine: str, prompt: int, output: int) -> None:
     flying = np.array([1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377], dtype=float)
@@ -63,7 +63,7 @@ def test_more_concurrency_never_lowers_tpot_nor_throughput(case: int, engine: st
     assert np.all(np.diff(found.ttft_seconds) >= -1e-6 * found.ttft_seconds[:-1])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(case=any_case, engine=any_engine, prompt=lengths, output=st.integers(128, 4096))
 def test_throughput_never_falls_up_to_saturation(case: int, engine: str, prompt: int, output: int) -> None:
     one = made(case, engine)
@@ -75,7 +75,7 @@ def test_throughput_never_falls_up_to_saturation(case: int, engine: str, prompt:
     assert float(beyond.requests_per_second) == pytest.approx(float(rates[-1]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(case=any_case, engine=any_engine, prompt=lengths, output=outputs, flying=st.integers(1, 400))
 def test_no_step_beats_peak_or_bandwidth(case: int, engine: str, prompt: int, output: int, flying: int) -> None:
     one = made(case, engine)
@@ -84,7 +84,7 @@ def test_no_step_beats_peak_or_bandwidth(case: int, engine: str, prompt: int, ou
     assert 0 < bandwidth <= 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(case=any_case, engine=any_engine, prompt=lengths, output=outputs, share=st.floats(0.05, 0.9))
 def test_open_loop_obeys_littles_law(case: int, engine: str, prompt: int, output: int, share: float) -> None:
     one, requests = made(case, engine), Requests(prompt=prompt, output=output)

@@ -52,7 +52,7 @@ def test_random_arrivals_agree_with_the_queueing_model(engine: str, share: float
     assert found.in_flight == pytest.approx(expected.in_flight, rel=0.15)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(1, 10**6), rate=st.floats(0.5, 30), prompt=st.integers(1, 6000), output=st.integers(1, 600),
     tokens=st.integers(8000, 60_000), engine=st.sampled_from(["vllm", "sglang", "trtllm"]),

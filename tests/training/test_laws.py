@@ -62,7 +62,7 @@ def leaves_sum(estimate: Estimate) -> float:
     return float(sum(part.value for part in estimate.walk() if not part.parts))
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.sampled_from(sorted(MODELS)), plans)
 def test_every_answer_obeys_the_laws(name: str, plan: TrainingPlan) -> None:
     found = answered(name, plan)
@@ -87,7 +87,7 @@ def held(name: str, plan: TrainingPlan, moment: str, parts: tuple[str, ...]) -> 
     return float(sum(found.get(part, 0) for part in parts))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.sampled_from(sorted(MODELS)), plans)
 def test_more_sharding_and_more_recomputation_never_take_more(name: str, plan: TrainingPlan) -> None:
     states = [
@@ -100,7 +100,7 @@ def test_more_sharding_and_more_recomputation_never_take_more(name: str, plan: T
     assert kept[0] >= held(name, replace(plan, recompute="selective"), "loss", ("activations",))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.sampled_from(sorted(MODELS)), plans)
 def test_twice_the_data_parallel_ranks_never_compute_more_each(name: str, plan: TrainingPlan) -> None:
     def computes(ranks: int) -> float:

@@ -66,7 +66,8 @@ def _plan(answer: TrainingAnswer) -> list[str]:
     text = f"plan   {plan_words(plan)}; {plan.framework}, {plan.precision.compute_dtype}, {plan.optimizer}, "
     text += ", ".join([f"{plan.attention} attention", f"{plan.loss} loss", *_extras(plan)])
     batch = f"batch  {plan.global_batch:,} x {plan.sequence_length:,} tokens = "
-    batch += f"{format_count(plan.global_batch * plan.sequence_length)} per step, {plan.micro_batches:,} micro-batches"
+    accumulated = f", {plan.micro_batches:,} micro-batches" if plan.micro_batches > 1 else ""
+    batch += f"{format_count(plan.global_batch * plan.sequence_length)} per step{accumulated}"
     return [*wrap(text, indent=0, hang=7), *wrap(batch, indent=0, hang=7)]
 
 
