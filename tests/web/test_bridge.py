@@ -37,6 +37,20 @@ def test_the_page_shows_the_bytes_of_the_json() -> None:
     assert format_gib(found["weight_bytes"]) in reply["html"]
 
 
+@pytest.mark.parametrize(
+    ("job", "flags", "said"),
+    [
+        ("train", {"model": "llama-3.1-8b", "gpu": "h100", "gpus": "8"}, "If you may change one thing"),
+        ("train", {"model": "llama-3.1-8b", "method": "lora", "tokens": "1B", "cheapest": "true"}, "Cheapest machines"),
+        ("train", {"model": "llama-3.1-8b", "gpu": "rtx-3090", "method": "full"}, "or 8 × RTX 3090"),
+        ("serve", {"model": "llama-3.1-8b", "gpu": "h100", "rate": "4"}, "How requests differ"),
+        ("serve", {"model": "llama-3.1-8b", "gpu": "h100", "gpus": "1"}, "measured runs of this model on this card"),
+    ],
+)
+def test_the_page_says_what_the_screen_says(job: str, flags: dict[str, str], said: str) -> None:
+    assert said in Bridge().answer({"job": job, "flags": flags})["html"]
+
+
 @pytest.mark.parametrize("job", ["model", "train", "serve"])
 def test_every_figure_that_can_be_pressed_is_explained(job: str) -> None:
     bridge = Bridge()

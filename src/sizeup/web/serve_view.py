@@ -38,6 +38,8 @@ def serve_view(answer: ServingAnswer) -> View:
         blocks.append(_ladder(answer))
     blocks.append(Pictures())
     if answer.speed:
+        if answer.speed.percentiles:
+            blocks.append(_percentiles(answer.speed))
         blocks.append(_step(answer.speed))
     if answer.alternatives:
         blocks.append(_alternatives(answer))
@@ -46,7 +48,7 @@ def serve_view(answer: ServingAnswer) -> View:
     if answer.fits:
         named = tuple((ENGINES.get(name, name), command) for name, command in answer.flags.items())
         blocks.append(Code(title="Start it with", items=named))
-    blocks.append(Notes(title="Assumed and noted", items=(*answer.problems, *answer.passed_over, *answer.assumptions)))
+    blocks.append(Notes(title="Assumed and noted", items=_notes(answer)))
     state, verdict = _verdict(answer)
     plan, used = answer.plan, answer.memory.limits.engine
     lead = f"{layout_words(plan)}; {plan.weight_format} weights, {plan.kv_dtype} cache, {used.title} {used.version}"
@@ -54,6 +56,20 @@ def serve_view(answer: ServingAnswer) -> View:
         state=state, verdict=verdict, headline=f"{answer.name} on {plan.layout.gpus:,} × {answer.cluster.gpu.name}",
         lead="; ".join([lead, *answer.problems[:1]]), figures=_figures(answer), blocks=tuple(blocks),
     )  # fmt: skip
+
+
+def _notes(answer: ServingAnswer) -> tuple[str, ...]:
+    near = (answer.nearest,) if answer.nearest else ()
+    return *near, *answer.problems, *answer.passed_over, *answer.assumptions
+
+
+def _percentiles(speed: Speed) -> Table:
+    rows = tuple(
+        (name, *(format_seconds(float(value)) for value in (found.mean, found.p50, found.p90, found.p99)))
+        for name, found in speed.percentiles.items()
+    )
+    head = ("", "Mean", "p50", "p90", "p99")
+    return Table(title="How requests differ", head=head, rows=rows, align="<>>>>")
 
 
 def _verdict(answer: ServingAnswer) -> tuple[State, str]:

@@ -36,6 +36,7 @@ from sizeup.web.view import (
 from sizeup.web.whys import days_why, mfu_why, price_why
 
 HOURS_PER_DAY = 24
+MOST_ROWS = 5
 LEAST_SHARE = 0.003
 """Parts of a step below this share are not shown."""
 
@@ -45,9 +46,9 @@ def train_view(answer: TrainingAnswer) -> View:
     blocks: list[Block] = [_memory(answer)]
     if answer.changes:
         blocks.append(_changes(answer))
-    blocks += [Pictures(), _step(answer)]
-    if answer.offers:
-        blocks.append(_offers(answer))
+    if answer.improvements:
+        blocks.append(_improvements(answer))
+    blocks += [Pictures(), _step(answer), *_asked(answer)]
     if answer.alternatives:
         blocks.append(_alternatives(answer))
     blocks.append(Notes(title="Assumed and noted", items=_notes(answer)))
@@ -144,7 +145,54 @@ def _changes(answer: TrainingAnswer) -> Changes:
                       + (f", {change.slower:.2f} × the time" if change.slower else ""))
         for change in answer.changes
     )  # fmt: skip
+    if answer.fewest_gpus:
+        patch = {"gpus": str(answer.fewest_gpus)}
+        items += (Change(text=f"or {answer.fewest_gpus:,} × {answer.cluster.gpu.name}", patch=patch, state="fits"),)
     return Changes(title="To make it fit, one on top of the other", items=items)
+
+
+def _improvements(answer: TrainingAnswer) -> Changes:
+    items = tuple(
+        Change(text=change.text, brings=f"{change.slower or 1:.2f} × the time, {format_gib(change.device_bytes)}")
+        for change in answer.improvements[:MOST_ROWS]
+    )
+    return Changes(title="If you may change one thing", items=items)
+
+
+def _asked(answer: TrainingAnswer) -> list[Block]:
+    """Return what was asked beyond the plan: numbers of cards, cheapest machines, what a budget buys."""
+    found: list[Block] = []
+    if answer.offers:
+        found.append(_offers(answer))
+    if answer.cheapest:
+        found.append(_cheapest(answer))
+    if answer.optimal:
+        found.append(_optimal(answer))
+    return found
+
+
+def _cheapest(answer: TrainingAnswer) -> Table:
+    rows = tuple(
+        (
+            f"{row.nodes} × {row.instance.cloud} {row.instance.name}", f"{row.gpus} × {row.instance.gpu_key}",
+            format_dollars(row.usd_per_billion_tokens), _days(row.days) if row.days else "-",
+            format_dollars(row.usd) if row.usd else "-",
+        )
+        for row in answer.cheapest[:MOST_ROWS]
+    )  # fmt: skip
+    head = ("Machines, on demand", "Cards", "1B tokens", "Time", "Price")
+    return Table(title="Cheapest machines", head=head, rows=rows, align="<<>>>")
+
+
+def _optimal(answer: TrainingAnswer) -> Table:
+    rows = tuple(
+        (f"{row.over_training:g} ×", format_count(row.parameters), format_count(row.tokens), f"{row.loss:.3f}",
+         row.nearest)
+        for row in answer.optimal
+    )  # fmt: skip
+    head = ("Over 20 per parameter", "Parameters", "Tokens", "Loss", "A model of about this size")
+    note = "The loss is Chinchilla's equation 10, for comparing rows only."
+    return Table(title="What the budget buys at this speed", head=head, rows=rows, align=">>>><", note=note)
 
 
 def _offers(answer: TrainingAnswer) -> Table:
