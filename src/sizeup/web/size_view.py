@@ -96,7 +96,7 @@ def _bar(card: Card) -> MemoryBar:
     return MemoryBar(
         title=title, pieces=tuple(pieces), capacity=first.budget_bytes,
         capacity_label=f"usable {format_gib(first.budget_bytes)}, {USABLE_SHARE:.0%} of the memory",
-        ghost=(f"rule of thumb, {ENVELOPE_STORE_BYTES} bytes per parameter", rule),
+        ghost=(f"rule, {ENVELOPE_STORE_BYTES} B per parameter", rule),
     )  # fmt: skip
 
 

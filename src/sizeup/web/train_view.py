@@ -105,7 +105,7 @@ def _memory(answer: TrainingAnswer) -> MemoryBar:
     return MemoryBar(
         title=f"Memory of the worst rank ({place}, {memory.moment})", pieces=tuple(pieces), capacity=capacity,
         capacity_label=f"{answer.cluster.gpu.name}: {format_gib(capacity)}", band=memory.device.band,
-        ghost=(f"rule of thumb, {ENVELOPE_TRAIN_BYTES} bytes per parameter", rule_bytes(answer)),
+        ghost=(f"rule, {ENVELOPE_TRAIN_BYTES} B per parameter", rule_bytes(answer)),
     )  # fmt: skip
 
 
