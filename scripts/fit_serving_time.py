@@ -38,7 +38,8 @@ from sizeup.fitted.serving_time import (
     family_of,
 )
 from sizeup.physics.queueing import ClosedLoop, Requests
-from sizeup.physics.serving_time import LIMITS_JOIN, Operator
+from sizeup.physics.serving_operators import Operator
+from sizeup.physics.serving_time import LIMITS_JOIN
 from sizeup.serving.case_row import readable
 from sizeup.serving.latency_case import TASKS, Question, evaluate, question
 

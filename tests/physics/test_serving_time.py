@@ -10,17 +10,8 @@ from sizeup.fitted.kernels import chip_of, curves_for
 from sizeup.fitted.serving_time import STARTS, learned
 from sizeup.machine import find_gpu
 from sizeup.physics.kernels import Curve, written_scores_seconds
-from sizeup.physics.serving_time import (
-    FUSED_ATTENTION,
-    AttentionStyle,
-    Division,
-    Operator,
-    Speed,
-    StepShape,
-    operator_seconds,
-    operators,
-    step_seconds,
-)
+from sizeup.physics.serving_operators import FUSED_ATTENTION, AttentionStyle, Division, Operator, StepShape, operators
+from sizeup.physics.serving_time import Speed, operator_seconds, step_seconds
 from sizeup.physics.serving_work import ServingWork, serving_work
 from sizeup.serving.speed import attention_style
 from sizeup.sizing import model

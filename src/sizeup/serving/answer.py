@@ -15,7 +15,7 @@ from sizeup.llm.stored import stored_format_name
 from sizeup.machine import Cluster, Gpu
 from sizeup.machine.instances import Instance, list_instances
 from sizeup.physics.queueing import Requests
-from sizeup.physics.serving_time import StepShape
+from sizeup.physics.serving_operators import StepShape
 from sizeup.plan.engines import engine
 from sizeup.plan.serving import Load, ServingPlan
 from sizeup.serving.commands import Start, commands

@@ -18,7 +18,7 @@ from sizeup.machine import Cluster, cluster_of
 from sizeup.physics.collectives import point_to_point_seconds
 from sizeup.physics.numeric import Column, ceil_div
 from sizeup.physics.queueing import poisson_wait_seconds
-from sizeup.physics.serving_time import StepShape
+from sizeup.physics.serving_operators import StepShape
 from sizeup.plan.serving import ServingPlan
 from sizeup.serving.answer import priced, requests_of, usd_per_million
 from sizeup.serving.results import Pools

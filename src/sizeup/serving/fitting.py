@@ -18,7 +18,7 @@ from sizeup.holding import runs
 from sizeup.llm.architecture import Architecture, StateCache, TokenCache
 from sizeup.llm.stored import stored_format_name
 from sizeup.physics.capability import loss_of
-from sizeup.physics.serving_time import StepShape
+from sizeup.physics.serving_operators import StepShape
 from sizeup.plan.serving import ServingLayout, ServingPlan
 from sizeup.serving.answer import check_hardware
 from sizeup.serving.memory import ServingMemory, serving_memory

@@ -22,15 +22,8 @@ from sizeup.physics.queueing import (
     closed_loop_latency,
     static_batch_seconds,
 )
-from sizeup.physics.serving_time import (
-    FUSED_ATTENTION,
-    AttentionStyle,
-    Division,
-    Operator,
-    StepShape,
-    operators,
-    step_seconds,
-)
+from sizeup.physics.serving_operators import FUSED_ATTENTION, AttentionStyle, Division, Operator, StepShape, operators
+from sizeup.physics.serving_time import step_seconds
 from sizeup.physics.serving_work import ServingWork, serving_work
 from sizeup.serving.memory import serving_memory
 from sizeup.serving.memory_case import serving_layout, serving_plan

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sizeup.physics.queueing import Percentiles
-from sizeup.physics.serving_time import StepShape
+from sizeup.physics.serving_operators import StepShape
 from sizeup.plan.serving import Arrival
 from sizeup.serving.grid import Grid, spaced
 from sizeup.serving.speed import Deployment

@@ -24,18 +24,8 @@ from sizeup.physics.queueing import (
     closed_loop,
     closed_loop_latency,
 )
-from sizeup.physics.serving_time import (
-    FUSED_ATTENTION,
-    AttentionStyle,
-    Division,
-    Operator,
-    StepShape,
-    operator_seconds,
-    operators,
-    step_parts,
-    step_seconds,
-    step_use,
-)
+from sizeup.physics.serving_operators import FUSED_ATTENTION, AttentionStyle, Division, Operator, StepShape, operators
+from sizeup.physics.serving_time import operator_seconds, step_parts, step_seconds, step_use
 from sizeup.physics.serving_work import ServingWork, serving_work
 from sizeup.plan.engines import engine
 from sizeup.plan.serving import Drafting, ServingLayout, ServingPlan
