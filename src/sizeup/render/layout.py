@@ -6,6 +6,7 @@ Strings carry ANSI styles; ``click.echo`` strips them when the output is not a t
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 
 WIDTH = 80
@@ -73,14 +74,20 @@ def table(
     align: str = "",
     indent: int = 2,
     gap: int = 2,
+    shorten: Sequence[int] = (),
 ) -> list[str]:
     """Return the lines of a table; ``align`` holds ``<`` or ``>`` for each column (left by default).
 
-    Columns move together where the table would be wider than the screen.
+    Columns move together where the table would be wider than the screen, then the plain words of the columns
+    ``shorten`` lose their ends, the first column first.
 
     >>> table([["a", "1"], ["bb", "22"]], align="<>")
     ['  a    1', '  bb  22']
+    >>> table([["word " * 20, "1"]], align="<>", shorten=[0])[0].endswith("word ...  1")
+    True
     """
+    for column in shorten:
+        head, *rows = _shortened([head, *rows], column, room=WIDTH - indent - (len(align) - 1))
     shown = [[dim(cell) for cell in head], *rows] if head else [*rows]
     if not shown:
         return []
@@ -94,6 +101,22 @@ def table(
         cells = [pad(cell, widths[i], align[i]) for i, cell in enumerate(row)]
         lines.append((" " * indent + (" " * gap).join(cells)).rstrip())
     return lines
+
+
+LEAST_WORDS = 18
+"""Columns of a table are not cut below this width."""
+
+
+def _shortened(rows: Sequence[Sequence[str]], column: int, *, room: int) -> list[Sequence[str]]:
+    """Return rows whose cells of one column are cut at words, so that all columns together take ``room``."""
+    widths = [max(visible(row[i]) for row in rows if i < len(row)) for i in range(max(len(row) for row in rows))]
+    if sum(widths) <= room:
+        return list(rows)
+    width = max(LEAST_WORDS, widths[column] - (sum(widths) - room))
+    return [
+        [textwrap.shorten(cell, width, placeholder=" ...") if i == column else cell for i, cell in enumerate(row)]
+        for row in rows
+    ]
 
 
 def cut(line: str, *, width: int = WIDTH) -> str:

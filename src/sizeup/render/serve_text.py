@@ -159,7 +159,7 @@ def _ladder(answer: ServingAnswer) -> list[str]:
     title = "if you may change one thing" if answer.answered else "what would do, cheapest first"
     taken = not answer.answered
     head = (title, "layout", "per GPU" if taken else "$/M out", "TPOT", "tok/s", "$/h")
-    return table([_rung(rung, taken=taken) for rung in answer.ladder], head=head, align="<<>>>>")
+    return table([_rung(rung, taken=taken) for rung in answer.ladder], head=head, align="<<>>>>", shorten=(0, 1))
 
 
 def _rung(rung: Rung, *, taken: bool) -> list[str]:
@@ -175,12 +175,14 @@ def _rung(rung: Rung, *, taken: bool) -> list[str]:
 
 def _offers(answer: ServingAnswer) -> list[str]:
     head = ("cards with a dated price", "layout", "$/M out", "TPOT", "tok/s", "$/h")
-    return table([_rung(rung, taken=False) for rung in answer.offers[:MOST_FRONT]], head=head, align="<<>>>>")
+    return table(
+        [_rung(rung, taken=False) for rung in answer.offers[:MOST_FRONT]], head=head, align="<<>>>>", shorten=(1, 0)
+    )
 
 
 def _alternatives(answer: ServingAnswer) -> list[str]:
     head = ("other layouts", "TTFT", "TPOT", "tok/s", "why not first")
-    return table([_alternative(row) for row in answer.alternatives], head=head, align="<>>><")
+    return table([_alternative(row) for row in answer.alternatives], head=head, align="<>>><", shorten=(4, 0))
 
 
 def _alternative(row: Row) -> list[str]:
@@ -224,7 +226,10 @@ def _front(answer: ServingAnswer) -> list[str]:
         for row in answer.pareto[::step]
     ]  # fmt: skip
     head = ("in flight", "layout", "tok/s per user", "per GPU", "TTFT", "$/M out")
-    return [f"speed per user against throughput, {answer.searched:,} points", *table(rows, head=head, align="><>>>>")]
+    return [
+        f"speed per user against throughput, {answer.searched:,} points",
+        *table(rows, head=head, align="><>>>>", shorten=(1,)),
+    ]
 
 
 def _remarks(answer: ServingAnswer) -> list[str]:

@@ -28,7 +28,7 @@ def change_lines(answer: TrainingAnswer) -> list[str]:
         for c in answer.changes
     ]  # fmt: skip
     title = strong("to make it fit, cheapest first, one on top of the other:")
-    lines = [title, *table(rows, align="<>>")] if rows else []
+    lines = [title, *table(rows, align="<>><<", shorten=(0,))] if rows else []
     if answer.fewest_gpus:
         lines += [f"  or {number(format(answer.fewest_gpus, ','))} x {answer.cluster.gpu.name}, the recipe unchanged"]
     return lines
