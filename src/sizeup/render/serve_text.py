@@ -176,7 +176,7 @@ def _rung(rung: Rung, *, taken: bool) -> list[str]:
 def _offers(answer: ServingAnswer) -> list[str]:
     head = ("cards with a dated price", "layout", "$/M out", "TPOT", "tok/s", "$/h")
     return table(
-        [_rung(rung, taken=False) for rung in answer.offers[:MOST_FRONT]], head=head, align="<<>>>>", shorten=(1, 0)
+        [_rung(rung, taken=False) for rung in answer.offers[:MOST_FRONT]], head=head, align="<<>>>>", shorten=(0, 1)
     )
 
 
