@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from sizeup.cli.serve import serve
 from sizeup.errors import UserError
 from sizeup.serving.flags import KINDS
+from sizeup.serving.scenario import answer_of
 
 CONTRACT = (
     "fits", "memory", "cache_tokens", "max_concurrency", "ttft_ms", "tpot_ms", "output_tokens_per_second",
@@ -282,3 +283,18 @@ def test_attention_by_data_ranks_is_started_over_all_cards() -> None:
 def test_a_reason_is_told_once() -> None:
     reasons = run_json("llama-3.1-70b", "--gpu", "h100", "--gpus", "1")["passed_over"]
     assert len({reason.partition(": ")[2] for reason in reasons}) == len(reasons)
+
+
+def test_receipts_of_means_add_up_and_every_part_of_memory_has_its_numbers() -> None:
+    answer = answer_of({"model": "llama-3.1-8b", "gpu": "h100", "gpus": 1, "concurrency": 16})
+    assert answer.speed
+    for mean in (answer.speed.ttft, answer.speed.tpot):
+        assert sum(float(i.value) for i in mean.inputs) == pytest.approx(mean.value)
+    rate = {i.name: float(i.value) for i in answer.speed.output_rate.inputs}
+    assert rate["requests per second"] * rate["output tokens"] == pytest.approx(answer.speed.output_rate.value)
+    for part in answer.memory.device.parts:
+        assert part.inputs or part.name == "free"
+        assert part.sources or part.name == "free"
+    graphs = next(part for part in answer.memory.device.parts if part.name == "graphs")
+    put_in = {i.name: int(i.value) for i in graphs.inputs}
+    assert put_in["layers"] * put_in["bytes per layer"] == graphs.value

@@ -40,7 +40,8 @@ def _node(estimate: Estimate, *, depth: int) -> list[str]:
     if estimate.band:
         band = estimate.band
         low, high = (format_value(edge, estimate.unit) for edge in (band.low, band.high))
-        lines.append(dim(f"{' ' * indent}  90 % band {low} to {high}, {band.cases} measured cases ({band.regime})"))
+        text = f"90 % band {low} to {high}, {band.cases} measured cases ({band.regime})"
+        lines += [dim(line) for line in wrap(text, indent=indent + 2, hang=2)]
     if estimate.formula and not estimate.parts:
         lines += [dim(line) for line in wrap(_formula(estimate), indent=indent + 2, hang=2, width=WIDTH)]
     for assumption in estimate.assumptions:

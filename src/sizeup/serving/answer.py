@@ -32,6 +32,7 @@ from sizeup.serving.speed import (
     decode_shape,
     deployment,
     most_in_flight,
+    prompt_alone_seconds,
     regime_of,
 )
 
@@ -300,26 +301,39 @@ def speed_from(
     peak, bandwidth = made.use(shape)
     regime = regime_of(flying, most_in_flight(made))
 
-    def shown(name: str, value: float, unit: str, formula: str, quantity: str, scale: float) -> Estimate:
+    def shown(estimate: Estimate, quantity: str, scale: float) -> Estimate:
+        value = float(estimate.value)
         found = band(value * scale, table="serving", quantity=quantity, regime=regime, far=made.far)
-        return _estimate(name, value, unit, formula, found, scale)
+        return estimate.with_band(_scaled(found, 1 / scale)) if found else estimate
 
+    first, further, rate = _means(made, load, step, ttft, tpot, requests_per_second, flying)
     return Speed(
-        ttft=shown("TTFT", ttft, "s", "wait + own prompt steps + queue", "ttft_ms", 1e3),
-        tpot=shown("TPOT", tpot, "s", "decode step + prompts of others / output tokens", "tpot_ms", 1e3),
-        output_rate=shown(
-            "output tokens per second", requests_per_second * load.output_tokens, "tokens/s",
-            "requests per second x output tokens", "output_tokens_per_second", 1.0,
-        ),
+        ttft=shown(first, "ttft_ms", 1e3),
+        tpot=shown(further, "tpot_ms", 1e3),
+        output_rate=shown(rate, "output_tokens_per_second", 1.0),
         step=step, requests_per_second=requests_per_second, in_flight=flying, prompt_share=prompt_share,
         peak_share=float(peak), bandwidth_share=float(bandwidth),
         binds=_binds(made, step, shape, load, prompt_share, flying), notes=(made.known.origin,), **more,
     )  # fmt: skip
 
 
-def _estimate(name: str, value: float, unit: str, formula: str, found: Band | None, scale: float) -> Estimate:
-    made = leaf(name, value, unit, formula=formula, sources=("little1961",))
-    return made.with_band(_scaled(found, 1 / scale)) if found else made
+def _means(
+    made: Deployment, load: Load, step: Estimate, ttft: float, tpot: float, requests_per_second: float, flying: float
+) -> tuple[Estimate, Estimate, Estimate]:
+    """Return TTFT, TPOT [s] and output tokens per second with the numbers behind them."""
+    own, before = float(prompt_alone_seconds(made, requests_of(load))), made.known.speed.request_seconds
+    rest = max(ttft - own - before, 0.0)
+    waited = {"own prompt alone": own, "before the first step": before, "waiting and sharing steps": rest}
+    decode = float(step.value) / made.tokens_per_step
+    held = {"decode step": decode, "held up by prompts of others": max(tpot - decode, 0.0)}
+    rated = {"requests per second": requests_per_second, "output tokens": load.output_tokens, "in flight": flying}
+    cited = ("little1961",)
+    return (
+        leaf("TTFT", ttft, "s", formula=" + ".join(waited), inputs=waited, sources=cited),
+        leaf("TPOT", tpot, "s", formula=" + ".join(held), inputs=held, sources=cited),
+        leaf("output tokens per second", requests_per_second * load.output_tokens, "tokens/s",
+             formula="requests per second x output tokens", inputs=rated, sources=cited),
+    )  # fmt: skip
 
 
 def _scaled(found: Band, factor: float) -> Band:
@@ -327,10 +341,18 @@ def _scaled(found: Band, factor: float) -> Band:
 
 
 def _step_estimate(made: Deployment, shape: StepShape) -> Estimate:
+    """Return a decode step by kind of kernel, each with its two sides at the rates that kernels reach."""
+    sides: dict[str, dict[str, float]] = {}
+    for kernel in made.operators(shape):
+        found = sides.setdefault(kernel.kind, {"kernels": 0.0, "computing": 0.0, "moving bytes": 0.0})
+        found["kernels"] += kernel.count
+        found["computing"] += kernel.count * float(kernel.compute_seconds)
+        found["moving bytes"] += kernel.count * float(kernel.memory_seconds)
     leaves = [
-        leaf(name, float(value), "s", formula=f"sum of {name}", sources=("roofline",))
+        leaf(name, float(value), "s", inputs=sides.get(name), sources=("roofline",),
+             formula="computing and moving bytes joined, at the engine's share, + starts" if name in sides else "")
         for name, value in made.parts(shape).items()
-    ]
+    ]  # fmt: skip
     formula = "kernels of one step, each by its roofline, + overheads"
     return total("decode step", leaves, unit="s", formula=formula, sources=("roofline",))
 

@@ -320,7 +320,7 @@ def _answer(
     need = sequence_bytes(worst.kinds, length, rules)
     short = min(answer.memory - answer.used for answer in answers) if fixed else worst.pool - need
     problems = layout_problems(architecture, plan.layout, plan.weight_format)
-    device = _device(worst)
+    device = _device(plan, limits, shape_of(architecture), worst)
     return ServingMemory(
         device=device, limits=limits, stage=worst.stage, kinds=worst.kinds, pool_bytes=pool,
         cache_tokens=tokens * (1 if fixed else replicas), replicas=replicas, most_tokens=most,
@@ -350,21 +350,61 @@ def _reasons(worst: _StageMemory, length: int, need: float, short: float, fixed:
 
 _FORMULAS = {
     "weights": "tensors of the rank: divided, or held again where they cannot be",
-    "cache": "the engine's budget - everything else",
     "activations": "largest moment of a full batch: one layer, or the sampler",
     "graphs": "layers x bytes per layer",
-    "other": "CUDA context + what is allocated outside the framework (communication)",
+    "other": "CUDA context + outside the framework (communication)",
 }
 
 
-def _device(worst: _StageMemory) -> Estimate:
+_BUDGETS = {
+    "share": "utilization x card - weights - activations - other, and graphs where they count",
+    "free": "utilization x (card - weights - activations - other)",
+    "static": "utilization x card - weights, or card - reserve - weights",
+    "context": "bytes per token of all layers x context x sequences",
+    "grows": "bytes per token of all layers x tokens of the load",
+}
+"""How an engine's budget leaves room for the cache, by the kind of budget."""
+
+
+def _put_in(
+    plan: ServingPlan, limits: Limits, shape: Shape, worst: _StageMemory
+) -> dict[str, dict[str, int | float | str]]:
+    """Return the numbers behind each part of the card's memory."""
+    used, stage, layout = limits.engine, worst.stage, plan.layout
+    share = "computed from the card" if limits.utilization is None else limits.utilization
+    return {
+        "weights": {
+            "format": plan.weight_format, "layers": f"{stage.first + 1} to {stage.last}", "tensor ranks": layout.tp,
+            "expert ranks": layout.ep,
+        },
+        "cache": {
+            "utilization": share, "card": worst.memory, "context": limits.context, "cache dtype": limits.cache_dtype,
+        },
+        "activations": {
+            "tokens of a batch": limits.batched_tokens, "sequences": limits.sequences, "hidden": shape.hidden,
+            "feed-forward width": shape.widest, "vocabulary": shape.vocabulary, "tensor ranks": layout.tp,
+        },
+        "graphs": {"layers": stage.last - stage.first, "bytes per layer": used.graph_bytes_per_layer},
+        "other": {
+            "CUDA context": round(worst.counts_context),
+            "outside the framework": round(worst.parts["other"] - worst.counts_context),
+        },
+    }  # fmt: skip
+
+
+def _device(plan: ServingPlan, limits: Limits, shape: Shape, worst: _StageMemory) -> Estimate:
     """Return the whole card as a tree of whole bytes; what is left is free, below zero when it does not fit."""
     sizes = {name: round(size) for name, size in worst.parts.items()}
     sizes["free"] = worst.memory - sum(sizes.values())
     order = ("weights", "cache", "activations", "graphs", "other", "free")
+    formulas = {**_FORMULAS, "cache": _BUDGETS[limits.engine.budget]}
+    put_in = _put_in(plan, limits, shape, worst)
     parts = [
-        leaf(name, sizes[name], "bytes", formula=_FORMULAS.get(name, "card - everything else"))
+        leaf(
+            name, sizes[name], "bytes", formula=formulas.get(name, "card - everything else"),
+            inputs=put_in.get(name), sources=limits.engine.sources if name in put_in else (),
+        )
         for name in order
         if sizes.get(name)
-    ]
+    ]  # fmt: skip
     return total("GPU memory", parts, unit="bytes", formula="what the driver shows")

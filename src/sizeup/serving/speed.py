@@ -299,6 +299,12 @@ def decode_shape(made: Deployment, requests: Requests, concurrency: Column) -> S
     return StepShape(decodes=loop.decoding, context=requests.mean_context)
 
 
+def prompt_alone_seconds(made: Deployment, requests: Requests) -> Column:
+    """Return the time of one prompt with nobody else in its steps [s]."""
+    steps = ceil_div(requests.fresh, made.scheduler.limit)
+    return steps * made.seconds(StepShape(decodes=0, context=1, chunk=requests.fresh / steps, prompt=requests.fresh))
+
+
 def in_steps(made: Deployment, requests: Requests) -> Requests:
     """Return requests with their output counted in decode steps: fewer than tokens where drafts are accepted."""
     if made.drafting is None:
