@@ -39,9 +39,6 @@ CURVE_DTYPE: Mapping[str, tuple[str, ...]] = {
 WORST_MEDIAN_ERROR = 0.25
 """A fit with a larger median error describes nothing and is passed over."""
 
-TRANSFER_SHARE = 0.9
-"""Share of the memory bandwidth that element-wise kernels reach where no product was measured (assumption)."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:

@@ -209,8 +209,3 @@ def experts_seconds(
     tile = 128
     busy = rows / (rows + curve.depth) * minimum(1.0, hit * ceil_div(intermediate, tile) / curve.fill)
     return roofline_seconds(flops=flops, moved_bytes=moved, peak=peak, bandwidth=bandwidth, curve=curve, busy=busy)
-
-
-def streaming_seconds(moved_bytes: Column, *, bandwidth: Column, curve: Curve) -> Column:
-    """Return the time of an element-wise kernel that only moves bytes: norms, activations, casts [s]."""
-    return curve.floor_seconds + moved_bytes / (bandwidth * curve.bandwidth)

@@ -70,7 +70,6 @@ class Engine:
     copies_fused: bool = False
     micro_batch: int = 512
     flash_attention: bool = True
-    context_padding: int = 1
     cache_reads: CacheReads = "group"
     shared_heads: int = 1
     unpacks_prompts: bool = False

@@ -25,9 +25,6 @@ LLAMA_FORMATS = ("q8_0", "q6_k", "q5_k_m", "q4_k_m")
 FLOAT_CACHE_CAPABILITY = 8.9
 """Least NVIDIA compute capability of an 8-bit float cache."""
 
-BATCHED_TOKENS = (2048, 8192, 16384)
-"""Limits of tokens in a step that a search tries beside the engine's default."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
