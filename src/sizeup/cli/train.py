@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sizeup.cli.options import flag_options
+from sizeup.cli.options import asked, scenario_options
 from sizeup.cli.pictures import Pictures, picture_options
-from sizeup.scenario import checked, read_scenario, write_scenario
 from sizeup.training.flags import FLAGS, KINDS
 
 if TYPE_CHECKING:
@@ -18,14 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model_spec", metavar="MODEL", required=False)
-@flag_options({name: flag for name, flag in FLAGS.items() if name != "model"})
-@click.option("--scenario", type=click.Path(path_type=Path), metavar="FILE", help="Read flags from a TOML file.")
-@click.option(
-    "--save-scenario", type=click.Path(path_type=Path), metavar="FILE", help="Write the flags to a TOML file."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-@click.option("--why", is_flag=True, help="Explain every number: formula, numbers put in, source.")
+@scenario_options(FLAGS)
 @picture_options
 def train(
     model_spec: str | None,
@@ -42,10 +34,7 @@ def train(
     from sizeup.render.why import explain
     from sizeup.training.scenario import answer_of
 
-    given = checked({"model": model_spec, **flags}, KINDS)
-    values = {**(read_scenario(scenario, KINDS) if scenario else {}), **given}
-    if save_scenario:
-        write_scenario(save_scenario, values, KINDS)
+    values = asked({"model": model_spec, **flags}, KINDS, scenario=scenario, save=save_scenario)
     answer = answer_of(values)
     if as_json:
         click.echo(json.dumps(answer_dict(answer), indent=2, allow_nan=False))
